@@ -1,0 +1,1 @@
+"""The process near the compute: takes items, runs them, tells the server."""

@@ -1,0 +1,1 @@
+"""How everything that is not the server speaks to the server."""

@@ -1,0 +1,112 @@
+"""
+Errors, named for what the caller should do next.
+
+* RunyardError
+  - Invalid           mend the request                             HTTP 422
+  - Unauthenticated   log in                                       HTTP 401
+  - Forbidden         ask an admin                                 HTTP 403
+  - NotFound          no such thing, or not yours to see           HTTP 404
+  - Conflict          reload, look again, then decide              HTTP 409
+    + IllegalMove     the state machine has no such edge
+    + StaleLease      stop working: the item is no longer yours
+    + StaleEpoch      exit: a newer process has this agent's name
+  - TooMuch           send less, or later                          HTTP 413, 429
+  - Rejected          an outside system refuses for good: fail the item and show why
+  - Unavailable       an outside system could not be asked: wait, then ask again   HTTP 503
+
+Each has a stable `code` that scripts may match. Anything else that is raised is a bug:
+it is logged with its traceback and the user is given an id to quote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with a request. `path` is dotted: `resource_args.local-container.volume`."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class RunyardError(Exception):
+    """What went wrong, in words for the user; `hint` is what to do or type next."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self, message: str, *, hint: str = "", violations: Sequence[Violation] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.violations = tuple(violations)
+
+
+class Invalid(RunyardError):
+    code = "invalid"
+    status = 422
+
+
+class Unauthenticated(RunyardError):
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(RunyardError):
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(RunyardError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(RunyardError):
+    code = "conflict"
+    status = 409
+
+
+class IllegalMove(Conflict):
+    code = "illegal_move"
+
+
+class StaleLease(Conflict):
+    code = "stale_lease"
+
+
+class StaleEpoch(Conflict):
+    code = "stale_epoch"
+
+
+class TooMuch(RunyardError):
+    code = "too_much"
+    status = 413
+
+
+class Rejected(RunyardError):
+    code = "rejected"
+    status = 422
+
+
+class Unavailable(RunyardError):
+    """Raised with how long to wait; "could not ask" is never "not there"."""
+
+    code = "unavailable"
+    status = 503
+
+    def __init__(
+        self, message: str, *, retry_after: timedelta = timedelta(seconds=2), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after

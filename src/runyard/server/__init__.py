@@ -1,0 +1,1 @@
+"""The HTTP edge: parses, authenticates, opens the transaction, makes time and tokens."""

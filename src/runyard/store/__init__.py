@@ -1,0 +1,1 @@
+"""Rows and SQL: the only code that talks to a database."""
