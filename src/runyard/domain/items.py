@@ -1,0 +1,175 @@
+"""
+The run queue item: its states, its moves, and nothing that does I/O.
+
+    PENDING ──lease──▶ LEASED ──claim──▶ CLAIMED ──finish──▶ FINISHED
+       ▲ ▲               │                 │ │
+       │ └─expire,release┘                 │ └────fail─────▶ FAILED  ◀─fail─ LEASED, PENDING
+       └───────────────requeue─────────────┘
+    PENDING, LEASED ──cancel──▶ CANCELLED
+
+An item is handed out again only when nothing runs for it: a LEASED one, because agents
+claim before they start anything; a preempted one, because its agent saw it end. A claim
+whose agent fell silent proves neither: it stays CLAIMED until a process of the same agent
+adopts it or its time is up, and then it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, NewType
+
+from runyard.domain.errors import IllegalMove, Invalid, StaleLease
+
+ItemId = NewType("ItemId", str)
+AgentId = NewType("AgentId", str)
+QueueId = NewType("QueueId", str)
+RunId = NewType("RunId", str)
+LeaseToken = NewType("LeaseToken", str)
+
+LEASE_TTL: Final = timedelta(seconds=60)  # the peer's agents count on one minute
+CLAIM_TTL: Final = timedelta(minutes=15)  # an agent may be away for a reboot
+MAX_REQUEUES: Final = 5  # after preemption, unless the queue's policy says otherwise
+
+
+class ItemState(StrEnum):
+    PENDING = "PENDING"
+    LEASED = "LEASED"
+    CLAIMED = "CLAIMED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in MOVES
+
+
+MOVES: Final[Mapping[ItemState, frozenset[ItemState]]] = {
+    ItemState.PENDING: frozenset({ItemState.LEASED, ItemState.CANCELLED, ItemState.FAILED}),
+    ItemState.LEASED: frozenset(
+        {ItemState.PENDING, ItemState.CLAIMED, ItemState.FAILED, ItemState.CANCELLED}
+    ),
+    ItemState.CLAIMED: frozenset({ItemState.PENDING, ItemState.FINISHED, ItemState.FAILED}),
+}
+
+
+class Stage(StrEnum):
+    """Where an item came to grief: the first question of whoever reads the failure."""
+
+    AGENT = "agent"  # before anything of the job was touched, or the agent itself
+    FETCH = "fetch"  # source, requirements
+    BUILD = "build"
+    RUN = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one agent to write to one item until a deadline."""
+
+    agent_id: AgentId
+    token: LeaseToken
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an item failed, for its submitter."""
+
+    stage: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """`attempt` counts claims: 0 before the first. `requeues` counts preemptions."""
+
+    id: ItemId
+    queue_id: QueueId
+    state: ItemState
+    priority: int  # 0 is the most urgent
+    enqueued_at: datetime
+    run_id: RunId
+    attempt: int = 0
+    requeues: int = 0
+    lease: Lease | None = None
+    failure: Failure | None = None
+    claim_ttl: timedelta = CLAIM_TTL
+    ended_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Name the present attempt's workload, for every backend alike."""
+        return f"ry-{self.id}-{self.attempt}"
+
+    def held_with(self, token: LeaseToken, now: datetime) -> Item:
+        """Return the item if `token` still holds it.
+
+        Raises:
+            StaleLease: another token holds it, nobody does, or time is up.
+        """
+        if self.lease is None or self.lease.token != token:
+            raise StaleLease(f"item {self.id} is not held with this token")
+        if self.lease.expires_at <= now:
+            raise StaleLease(f"the lease on item {self.id} expired at {self.lease.expires_at}")
+        return self
+
+    def leased(self, lease: Lease) -> Item:
+        return self._move(ItemState.LEASED, lease=lease)
+
+    def claimed(self, now: datetime) -> Item:
+        return self._move(ItemState.CLAIMED, attempt=self.attempt + 1)._until(now + self.claim_ttl)
+
+    def adopted(self, lease: Lease) -> Item:
+        """Pass a claim to a new process of its agent; the old token is worth nothing now."""
+        if self.state is not ItemState.CLAIMED:
+            raise IllegalMove(f"item {self.id} is {self.state}; only a claim can be adopted")
+        return replace(self, lease=lease)
+
+    def released(self) -> Item:
+        """Give back what was leased and not begun, to its old place in the queue."""
+        if self.state is not ItemState.LEASED:
+            raise IllegalMove(f"item {self.id} is {self.state}; only a lease can be given back")
+        return self._move(ItemState.PENDING, lease=None)
+
+    def renewed(self, now: datetime) -> Item:
+        return self._until(now + (self.claim_ttl if self.state is ItemState.CLAIMED else LEASE_TTL))
+
+    def finished(self, now: datetime) -> Item:
+        return self._move(ItemState.FINISHED, lease=None, ended_at=now)
+
+    def failed(self, failure: Failure, now: datetime) -> Item:
+        return self._move(ItemState.FAILED, lease=None, failure=failure, ended_at=now)
+
+    def cancelled(self, now: datetime) -> Item:
+        return self._move(ItemState.CANCELLED, lease=None, ended_at=now)
+
+    def expired(self, now: datetime) -> Item:
+        """Give up on the lease. A claim fails: its workload may be running."""
+        if self.state is ItemState.CLAIMED:
+            return self.failed(Failure(Stage.AGENT, "the agent stopped reporting"), now)
+        return self._move(ItemState.PENDING, lease=None)
+
+    def requeued(self, now: datetime, *, at_most: int = MAX_REQUEUES) -> Item:
+        """Return to the end of the queue after a preemption, keeping the run.
+
+        Raises:
+            Invalid: it was requeued `at_most` times already.
+        """
+        if self.requeues >= at_most:
+            raise Invalid(f"preempted {self.requeues + 1} times; the queue allows {at_most}")
+        return self._move(
+            ItemState.PENDING, lease=None, enqueued_at=now, requeues=self.requeues + 1
+        )
+
+    def _until(self, deadline: datetime) -> Item:
+        if self.lease is None:
+            raise IllegalMove(f"item {self.id} is {self.state} and holds no lease")
+        return replace(self, lease=replace(self.lease, expires_at=deadline))
+
+    def _move(self, to: ItemState, **changes: object) -> Item:
+        if to not in MOVES.get(self.state, ()):
+            raise IllegalMove(f"item {self.id} cannot go from {self.state} to {to}")
+        return replace(self, state=to, **changes)  # type: ignore[arg-type]
