@@ -155,7 +155,7 @@ class JobRef:
         parts = path.split("/")
         if not 1 <= len(parts) <= 3 or not all(parts) or (":" in text and not alias):
             raise Invalid(f"job {text!r} is not entity/project/name:alias")
-        entity, project, name = [None] * (3 - len(parts)) + parts  # type: ignore[list-item]
+        entity, project, name = [None] * (3 - len(parts)) + parts
         return cls(entity, project, str(name), alias or LATEST)
 
     @property

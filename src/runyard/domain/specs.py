@@ -126,7 +126,7 @@ def resolve(
     """
     if spec.resource is not None and spec.resource is not queue.resource:
         raise Invalid(
-            f"resource: {spec.resource} was asked for, and queue {queue.name} runs {queue.resource}",
+            f"resource: {spec.resource} was asked for; queue {queue.name} runs {queue.resource}",
             hint=f"leave --resource out, or choose a {spec.resource} queue: runyard queue list",
         )
     foreign = [name for name in spec.resource_args if Resource.named(name) is not queue.resource]
@@ -138,7 +138,7 @@ def resolve(
             "a local-process queue runs code, not images",
             hint="choose a local-container queue, or submit code: runyard launch -u PATH",
         )
-    given = next(iter(spec.resource_args.values()), {})
+    given: Mapping[str, Any] = next(iter(spec.resource_args.values()), {})
     over = spec.overrides
     return {
         "entity": entity,

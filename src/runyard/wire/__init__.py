@@ -1,0 +1,1 @@
+"""What goes over HTTP: types that server and clients share, and nothing that decides."""

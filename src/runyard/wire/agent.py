@@ -1,0 +1,181 @@
+"""
+What an agent and the server say to each other. msgspec, since these are the hot paths.
+
+    register ──▶ who am I now (epoch, token), and what do I still hold
+    poll     ──▶ renews what is held; brings leases, stops, losses; waits up to `wait_s`
+    moves    ──▶ claim, keep, observe, fail, … of many items in one transaction
+    logs     ──▶ output of many items (msgpack, because JSON has no bytes)
+
+Every move carries the item's lease token. Times are durations in seconds: the agent's clock
+decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+POLL_WAIT = 25.0  # seconds a poll may hang: under the usual 30 of proxies and load balancers
+MAX_MOVES = 500  # in one request
+MAX_LOG_REQUEST = 4 << 20  # bytes of output in one request
+
+
+class Register(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`max_jobs` -1 is without limit. `config` is shown to people; it holds no secrets."""
+
+    entity: str | None = None
+    name: str
+    hostname: str
+    version: str
+    queues: list[str]
+    max_jobs: int = 1
+    config: dict[str, Any] = {}
+
+
+class HandleData(msgspec.Struct):
+    driver: str
+    version: int
+    data: dict[str, str]
+
+
+class Held(msgspec.Struct, kw_only=True):
+    """
+    One item in the agent's hands: leased just now, or adopted with a new token.
+
+    `key` names the workload of the next or present attempt. `handle` is what an earlier
+    process had kept; `log_size` how many bytes of this attempt's output the server has.
+    `run_token` is set where the workload may still have to be started.
+    """
+
+    item_id: str
+    token: str
+    key: str
+    attempt: int
+    requeues: int
+    spec: dict[str, Any]
+    claimed: bool = False
+    handle: HandleData | None = None
+    log_size: int = 0
+    run_token: str | None = None
+    stop: bool = False
+    stop_grace_s: int = 60
+    start_timeout_s: int = 1800
+
+
+class ServedQueue(msgspec.Struct):
+    name: str
+    resource: str | None  # None: no such queue yet
+
+
+class Registered(msgspec.Struct, kw_only=True):
+    agent_id: str
+    name: str
+    entity: str
+    entity_is_team: bool
+    epoch: int
+    token: str
+    queues: list[ServedQueue]
+    held: list[Held]
+
+
+class Poll(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`slots`: how many more items may be leased. `holding`: what the agent works on."""
+
+    slots: int
+    holding: list[str] = []
+    wait_s: float = POLL_WAIT
+
+
+class Stop(msgspec.Struct):
+    item_id: str
+    grace_s: int
+
+
+class Polled(msgspec.Struct, kw_only=True):
+    """`lost`: held no more; end the workloads. `drain`: take nothing more, finish, and exit."""
+
+    leased: list[Held] = []
+    lost: list[str] = []
+    stop: list[Stop] = []
+    drain: bool = False
+    queues: list[ServedQueue] = []
+
+
+class Move(msgspec.Struct, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    item_id: str
+    token: str
+
+
+class Claim(Move, tag="claim"):
+    """From here on the item is never handed out again. Repeatable."""
+
+
+class Release(Move, tag="release"):
+    """Give back what was leased and not begun."""
+
+
+class Keep(Move, tag="keep"):
+    handle: HandleData
+
+
+class Observe(Move, tag="observe"):
+    """`exit_code` only with phase "exited"; None where nobody recorded it."""
+
+    phase: str
+    exit_code: int | None = None
+    reason: str = ""
+
+
+class Fail(Move, tag="fail"):
+    stage: str
+    message: str
+    detail: str = ""  # a traceback or the last lines of a log, up to 64 KiB
+
+
+class Warn(Move, tag="warn"):
+    stage: str
+    message: str
+
+
+AnyMove = Claim | Release | Keep | Observe | Fail | Warn
+
+
+class Moves(msgspec.Struct, forbid_unknown_fields=True):
+    moves: list[AnyMove]
+
+
+class Moved(msgspec.Struct, kw_only=True):
+    """The answer to one move. `code` is an error's, empty if the move was made."""
+
+    code: str = ""
+    message: str = ""
+    run_token: str | None = None  # after a claim
+
+
+class MovesDone(msgspec.Struct):
+    results: list[Moved]
+
+
+class LogChunk(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Bytes `offset` to `offset + len(data)` of the attempt's output."""
+
+    item_id: str
+    token: str
+    offset: int
+    data: bytes
+
+
+class Logs(msgspec.Struct, forbid_unknown_fields=True):
+    chunks: list[LogChunk]
+
+
+class Logged(msgspec.Struct, kw_only=True):
+    """`size`: how much of the output the server has now; go on from there."""
+
+    size: int = 0
+    code: str = ""
+
+
+class LogsDone(msgspec.Struct):
+    results: list[Logged]
