@@ -1,0 +1,96 @@
+"""One row for each try at an item: who tried, where its workload lives, where its log begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, insert, select, update
+
+from runyard.domain.workloads import Handle, Observation
+from runyard.store import tables as t
+from runyard.store.db import Row, Tx
+from runyard.store.values import from_text, to_ms, to_text
+
+_A = t.attempts.c
+_KEEP: Final = (
+    update(t.attempts)
+    .where(_A.item_id == bindparam("item"), _A.n == bindparam("attempt"))
+    .values(handle=bindparam("text"))
+)
+_SEE: Final = (
+    update(t.attempts)
+    .where(_A.item_id == bindparam("item"), _A.n == bindparam("attempt"))
+    .values(
+        phase=bindparam("b_phase"),
+        exit_code=bindparam("b_exit_code"),
+        reason=bindparam("b_reason"),
+        ended_at=bindparam("b_ended_at"),
+    )
+)
+_ONE: Final = (
+    select(t.attempts, t.runs.c.log_size)
+    .join(t.items, t.items.c.id == _A.item_id)
+    .join(t.runs, t.runs.c.id == t.items.c.run_id)
+    .where(_A.item_id == bindparam("item"), _A.n == bindparam("attempt"))
+)
+_SIZES: Final = select(t.runs.c.id, t.runs.c.log_size).where(
+    t.runs.c.id.in_(bindparam("ids", expanding=True))
+)
+
+
+def begin(tx: Tx, claims: Sequence[tuple[str, int, str, str]], now: datetime) -> None:
+    """Open attempts: (item id, number, agent id, run id). The log goes on where the run's is."""
+    sizes = {r["id"]: r["log_size"] for r in tx.all(_SIZES, {"ids": [c[3] for c in claims]})}
+    tx.run(
+        insert(t.attempts),
+        [
+            {"item_id": item, "n": n, "agent_id": agent, "log_base": sizes[run],
+             "claimed_at": to_ms(now)}
+            for item, n, agent, run in claims
+        ],
+    )  # fmt: skip
+
+
+def keep(tx: Tx, handles: Sequence[tuple[str, int, Handle]]) -> None:
+    tx.run(
+        _KEEP,
+        [
+            {
+                "item": item,
+                "attempt": n,
+                "text": to_text({"driver": h.driver, "version": h.version, "data": h.data}),
+            }
+            for item, n, h in handles
+        ],
+    )
+
+
+def see(tx: Tx, seen: Sequence[tuple[str, int, Observation]], now: datetime) -> None:
+    tx.run(
+        _SEE,
+        [
+            {
+                "item": item,
+                "attempt": n,
+                "b_phase": o.phase.value,
+                "b_exit_code": o.exit_code,
+                "b_reason": o.reason,
+                "b_ended_at": to_ms(now) if o.phase.is_final else None,
+            }
+            for item, n, o in seen
+        ],
+    )
+
+
+def get(tx: Tx, item_id: str, n: int) -> Row | None:
+    """Return the attempt's row with its run's `log_size`."""
+    return tx.one(_ONE, {"item": item_id, "attempt": n})
+
+
+def handle_of(row: Row) -> Handle | None:
+    if row["handle"] is None:
+        return None
+    data: dict[str, Any] = from_text(row["handle"])
+    return Handle(data["driver"], data["version"], data["data"])

@@ -1,0 +1,346 @@
+"""
+The tables. Alembic's migrations build them; a test holds the two equal.
+
+Times are milliseconds since the epoch, UTC: they compare and index as integers in both
+databases and cannot lose a time zone. JSON is text: nothing in SQL looks into it. The checks
+carry the *shape* of each state; the order of states is the domain's.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the type is exactly INTEGER.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _id(name: str = "id") -> Column[str]:
+    return Column(name, String(64), primary_key=True)
+
+
+def _ref(name: str, target: str, *, null: bool = False) -> Column[str]:
+    return Column(name, String(64), ForeignKey(f"{target}.id"), nullable=null)
+
+
+def _at(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _text(name: str, default: str | None = "") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+entities = Table(
+    "entities",
+    metadata,
+    _id(),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("kind", String(8), nullable=False),
+    _at("created_at"),
+    CheckConstraint("kind IN ('user', 'team')", name="kind"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(64), ForeignKey("entities.id"), primary_key=True),
+    Column("is_admin", Boolean, nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("team_id", String(64), ForeignKey("entities.id"), primary_key=True),
+    Column("user_id", String(64), ForeignKey("users.id"), primary_key=True),
+    Column("role", Integer, nullable=False),
+    CheckConstraint("role BETWEEN 1 AND 3", name="role"),
+    Index("ix_memberships_user", "user_id"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    _id(),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("kind", String(8), nullable=False),
+    _ref("user_id", "users"),
+    Column("agent_id", String(64)),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("run_id", String(64)),
+    _text("name"),
+    _text("prefix"),
+    _at("created_at"),
+    _at("expires_at", null=True),
+    _at("last_used_at", null=True),
+    CheckConstraint(
+        "(kind = 'agent') = (agent_id IS NOT NULL) AND (kind = 'run') = (run_id IS NOT NULL)",
+        name="scope",
+    ),
+    Index("ix_credentials_user", "user_id", "kind", "id"),
+    Index("ix_credentials_agent", "agent_id", sqlite_where=text("agent_id IS NOT NULL"),
+          postgresql_where=text("agent_id IS NOT NULL")),
+    Index("ix_credentials_run", "run_id", sqlite_where=text("run_id IS NOT NULL"),
+          postgresql_where=text("run_id IS NOT NULL")),
+)  # fmt: skip
+
+projects = Table(
+    "projects",
+    metadata,
+    _id(),
+    _ref("entity_id", "entities"),
+    Column("name", String(128), nullable=False),
+    _at("created_at"),
+    UniqueConstraint("entity_id", "name"),
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    _id(),
+    _ref("entity_id", "entities"),
+    Column("name", String(64), nullable=False),
+    Column("resource", String(32), nullable=False),
+    _text("config", "{}"),
+    _text("policy", "{}"),
+    _text("created_by"),
+    _at("created_at"),
+    _at("deleted_at", null=True),
+    Index("uq_queues_live", "entity_id", "name", unique=True,
+          sqlite_where=text("deleted_at IS NULL"), postgresql_where=text("deleted_at IS NULL")),
+)  # fmt: skip
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    _ref("project_id", "projects"),
+    Column("name", String(128), nullable=False),
+    _text("description"),
+    Column("latest", Integer, nullable=False),
+    _at("created_at"),
+    UniqueConstraint("project_id", "name"),
+)
+
+job_versions = Table(
+    "job_versions",
+    metadata,
+    _id(),
+    _ref("job_id", "jobs"),
+    Column("version", Integer, nullable=False),
+    Column("digest", String(80), nullable=False),
+    _text("source", None),
+    _text("created_by"),
+    _at("created_at"),
+    UniqueConstraint("job_id", "version"),
+    Index("ix_job_versions_digest", "job_id", "digest"),
+)
+
+job_aliases = Table(
+    "job_aliases",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.id"), primary_key=True),
+    Column("alias", String(128), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    _ref("project_id", "projects"),
+    Column("name", String(128), nullable=False),  # what the wandb client calls the run id
+    Column("display_name", Text),
+    Column("state", String(16), nullable=False),
+    Column("item_id", String(64)),
+    _ref("author_id", "users"),
+    Column("job", Text),
+    _text("config", "{}"),
+    _at("created_at"),
+    _at("started_at", null=True),
+    _at("ended_at", null=True),
+    Column("exit_code", Integer),
+    _text("reason"),
+    _at("stop_requested_at", null=True),
+    Column("log_size", BigInteger, nullable=False, server_default="0"),
+    Column("log_truncated", Boolean, nullable=False, server_default=text("false")),
+    UniqueConstraint("project_id", "name"),
+    CheckConstraint(
+        "(state IN ('finished', 'failed', 'killed', 'crashed')) = (ended_at IS NOT NULL)",
+        name="ended",
+    ),
+    Index("ix_runs_project", "project_id", "id"),
+    Index("ix_runs_author", "author_id", "id"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    _id(),
+    _ref("queue_id", "queues"),
+    Column("state", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    _at("enqueued_at"),
+    _ref("run_id", "runs"),
+    _ref("author_id", "users"),
+    Column("attempt", Integer, nullable=False),
+    Column("requeues", Integer, nullable=False),
+    Column("agent_id", String(64)),
+    Column("last_agent_id", String(64)),
+    Column("token", String(64), unique=True),
+    _at("lease_expires_at", null=True),
+    Column("claim_ttl", BigInteger, nullable=False),
+    Column("failure_stage", String(16)),
+    Column("failure_message", Text),
+    Column("failure_detail", Text),
+    _at("ended_at", null=True),
+    Column("pinned_agent", String(128)),
+    _text("spec", None),
+    CheckConstraint(
+        "state IN ('PENDING', 'LEASED', 'CLAIMED', 'FINISHED', 'FAILED', 'CANCELLED')",
+        name="known_state",
+    ),
+    CheckConstraint(
+        "(state IN ('LEASED', 'CLAIMED')) = (token IS NOT NULL)", name="held_means_leased"
+    ),
+    CheckConstraint(
+        "(token IS NULL) = (agent_id IS NULL) AND (token IS NULL) = (lease_expires_at IS NULL)",
+        name="lease_is_whole",
+    ),
+    CheckConstraint("(state = 'FAILED') = (failure_stage IS NOT NULL)", name="failed_says_why"),
+    CheckConstraint(
+        "(state IN ('FINISHED', 'FAILED', 'CANCELLED')) = (ended_at IS NOT NULL)", name="ended"
+    ),
+    CheckConstraint("state <> 'CLAIMED' OR attempt > 0", name="claimed_is_an_attempt"),
+    CheckConstraint("priority BETWEEN 0 AND 3 AND requeues >= 0", name="bounds"),
+    # Partial, so that finished history never slows the hot queries down.
+    Index("ix_items_waiting", "queue_id", "priority", "enqueued_at", "id",
+          sqlite_where=text("state = 'PENDING'"), postgresql_where=text("state = 'PENDING'")),
+    Index("ix_items_held", "agent_id",
+          sqlite_where=text("token IS NOT NULL"), postgresql_where=text("token IS NOT NULL")),
+    Index("ix_items_overdue", "lease_expires_at",
+          sqlite_where=text("token IS NOT NULL"), postgresql_where=text("token IS NOT NULL")),
+    Index("ix_items_queue", "queue_id", "id"),
+    Index("ix_items_queue_state", "queue_id", "state", "id"),
+    Index("ix_items_author", "author_id", "id"),
+    Index("ix_items_run", "run_id"),
+)  # fmt: skip
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("item_id", String(64), ForeignKey("items.id"), primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("agent_id", String(64), nullable=False),
+    Column("handle", Text),
+    Column("phase", String(16)),
+    Column("exit_code", Integer),
+    _text("reason"),
+    Column("log_base", BigInteger, nullable=False),
+    _at("claimed_at"),
+    _at("ended_at", null=True),
+)
+
+item_events = Table(
+    "item_events",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    _ref("item_id", "items"),
+    _at("at"),
+    Column("was", String(16)),
+    Column("became", String(16), nullable=False),
+    _text("actor"),
+    _text("detail"),
+    Index("ix_item_events_item", "item_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+item_warnings = Table(
+    "item_warnings",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    _ref("item_id", "items"),
+    _at("at"),
+    Column("stage", String(16), nullable=False),
+    _text("message"),
+    Index("ix_item_warnings_item", "item_id", "seq"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    _id(),
+    _ref("entity_id", "entities"),
+    Column("name", String(128), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    _text("hostname"),
+    _text("version"),
+    Column("status", String(16), nullable=False),
+    Column("max_jobs", Integer, nullable=False),
+    _text("config", "{}"),
+    _ref("registered_by", "users"),
+    _at("registered_at"),
+    _at("last_seen_at"),
+    _at("stop_requested_at", null=True),
+    UniqueConstraint("entity_id", "name"),
+)
+
+# By name: an agent may serve a queue that does not exist yet.
+agent_queues = Table(
+    "agent_queues",
+    metadata,
+    Column("agent_id", String(64), ForeignKey("agents.id"), primary_key=True),
+    Column("queue_name", String(64), primary_key=True),
+    Index("ix_agent_queues_name", "queue_name"),
+)
+
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id"), primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("entity_id", String(64), ForeignKey("entities.id"), primary_key=True),
+    Column("digest", String(80), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    _at("created_at"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", String(64), ForeignKey("users.id"), primary_key=True),
+    Column("key", String(256), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    _text("response", None),
+    _at("created_at"),
+    Index("ix_idempotency_keys_age", "created_at"),
+)
