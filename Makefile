@@ -40,7 +40,7 @@ bench: $(READY) ## measure speed and memory beside the bare floor
 	$(BIN)/python bench/run.py
 
 docs: $(READY) ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 LOCK := $(UV) compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-header --all-extras $(if $(UPGRADE),--upgrade)
