@@ -104,13 +104,13 @@ class Item:
         """Name the present attempt's workload, for every backend alike."""
         return f"ry-{self.id}-{self.attempt}"
 
-    def held_with(self, token: LeaseToken, now: datetime) -> Item:
-        """Return the item if `token` still holds it.
+    def held_by(self, agent_id: AgentId, token: LeaseToken, now: datetime) -> Item:
+        """Return the item if this agent still holds it with `token`.
 
         Raises:
-            StaleLease: another token holds it, nobody does, or time is up.
+            StaleLease: somebody else holds it, nobody does, or time is up.
         """
-        if self.lease is None or self.lease.token != token:
+        if self.lease is None or (self.lease.agent_id, self.lease.token) != (agent_id, token):
             raise StaleLease(f"item {self.id} is not held with this token")
         if self.lease.expires_at <= now:
             raise StaleLease(f"the lease on item {self.id} expired at {self.lease.expires_at}")
@@ -145,12 +145,6 @@ class Item:
 
     def cancelled(self, now: datetime) -> Item:
         return self._move(ItemState.CANCELLED, lease=None, ended_at=now)
-
-    def expired(self, now: datetime) -> Item:
-        """Give up on the lease. A claim fails: its workload may be running."""
-        if self.state is ItemState.CLAIMED:
-            return self.failed(Failure(Stage.AGENT, "the agent stopped reporting"), now)
-        return self._move(ItemState.PENDING, lease=None)
 
     def requeued(self, now: datetime, *, at_most: int = MAX_REQUEUES) -> Item:
         """Return to the end of the queue after a preemption, keeping the run.

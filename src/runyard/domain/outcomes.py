@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runyard.domain.errors import Invalid
-from runyard.domain.items import Failure, Item, Stage
+from runyard.domain.items import Failure, Item, ItemState, Stage
 from runyard.domain.queues import QueuePolicy
 from runyard.domain.runs import Run
 from runyard.domain.workloads import Observation, Phase
@@ -56,12 +56,19 @@ def cancelled(item: Item, run: Run, now: datetime) -> Outcome:
     return Outcome(item.cancelled(now), run.killed("cancelled while it waited", now))
 
 
+def released(item: Item, run: Run, now: datetime) -> Outcome:
+    """Nothing was begun: back to the queue, unless its owner no longer wants it."""
+    if run.stop_requested_at is not None:
+        return cancelled(item, run, now)
+    return Outcome(item.released(), run)
+
+
 def expired(item: Item, run: Run, now: datetime) -> Outcome:
     """An agent fell silent: a lease goes back to the queue, a claim fails."""
-    became = item.expired(now)
-    if became.failure is None:
-        return Outcome(became, run)
-    return Outcome(became, run.crashed(became.failure.message, now))
+    if item.state is ItemState.LEASED:
+        return released(item, run, now)
+    why = "the agent stopped reporting"
+    return Outcome(item.failed(Failure(Stage.AGENT, why), now), run.crashed(why, now))
 
 
 def _preempted(item: Item, run: Run, why: str, policy: QueuePolicy, now: datetime) -> Outcome:

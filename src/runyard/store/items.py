@@ -44,7 +44,8 @@ class Pair:
     item: Item
     run: Run
     policy: QueuePolicy
-    queue: str  # topic: "<entity>/<name>" of the queue
+    queue: str  # "<entity>/<name>", as in its topic
+    author_id: str
     spec_text: str
 
     @property
@@ -56,7 +57,7 @@ _PAIRS: Final = (
     select(
         _I.id, _I.queue_id, _I.state, _I.priority, _I.enqueued_at, _I.run_id, _I.attempt,
         _I.requeues, _I.agent_id, _I.token, _I.lease_expires_at, _I.claim_ttl,
-        _I.failure_stage, _I.failure_message, _I.ended_at, _I.spec,
+        _I.failure_stage, _I.failure_message, _I.ended_at, _I.author_id, _I.spec,
         _R.state.label("run_state"), _R.created_at.label("run_created_at"),
         _R.started_at.label("run_started_at"), _R.ended_at.label("run_ended_at"),
         _R.exit_code, _R.reason, _R.stop_requested_at,
@@ -201,6 +202,7 @@ def _pair(row: Row) -> Pair:
         run,
         QueuePolicy.parse(from_text(row["policy"])),
         f"{row['queue_entity']}/{row['queue_name']}",
+        row["author_id"],
         row["spec"],
     )
 

@@ -1,0 +1,141 @@
+"""Saving jobs and finding the version that a reference means. Uploads are known by content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runyard.domain.access import Action
+from runyard.domain.errors import Conflict, NotFound
+from runyard.domain.jobs import JobRef, JobVersion, Source, SourceKind, check_aliases
+from runyard.domain.sources import check_image, check_job_name, check_remote, check_runtime
+from runyard.services import accounts
+from runyard.services.call import Call
+from runyard.store import jobs
+from runyard.store.db import Row
+
+
+def save(
+    call: Call,
+    *,
+    entity: str,
+    project: str,
+    name: str,
+    source: Mapping[str, Any],
+    description: str = "",
+    aliases: tuple[str, ...] = (),
+) -> tuple[JobVersion, bool]:
+    """Save a version; the same content again makes none. Return it and whether it is new.
+
+    Raises:
+        Invalid: name, source or aliases. Conflict: an upload it names is not there.
+    """
+    owner = call.entity(entity, Action.SAVE_JOBS)
+    read = Source.from_json(source)
+    check_job_name(name)
+    check_aliases(aliases)
+    _check_source(read)
+    _need_uploads(call, owner["id"], read)
+    project_id = accounts.project(call, owner, project)
+    job = jobs.job_locked(call.tx, entity, project, name)
+    if job is None:
+        jobs.add(call.tx, call.new_id(), project_id, name, description, call.now)
+        job = jobs.job_locked(call.tx, entity, project, name)
+        assert job is not None
+    same = jobs.same_content(call.tx, job["id"], read.content_digest)
+    n = same["version"] if same and same["version"] == job["latest"] else job["latest"] + 1
+    created = n > job["latest"]
+    if created:
+        jobs.add_version(call.tx, call.new_id(), job["id"], n, read, call.actor.name, call.now)
+    for alias in aliases:
+        jobs.set_alias(call.tx, job["id"], alias, n)
+    if description and description != job["description"]:
+        jobs.describe(call.tx, job["id"], description)
+    return get(call, JobRef(entity, project, name, f"v{n}")), created
+
+
+def get(call: Call, ref: JobRef) -> JobVersion:
+    """Return the version that a whole reference means now.
+
+    Raises:
+        NotFound: no such job, or no such version or alias of it.
+    """
+    path = f"{ref.entity}/{ref.project}/{ref.name}"
+    job = _job(call, ref.entity or "", ref.project or "", ref.name, Action.SEE)
+    n = ref.version
+    if n is None:
+        n = jobs.alias_version(call.tx, job["id"], ref.alias)
+    found = None if n is None else jobs.version(call.tx, job, n)
+    if found is None:
+        raise NotFound(
+            f"job {path} has no version {ref.alias!r}", hint=f"runyard job describe {path}"
+        )
+    return found
+
+
+def page(
+    call: Call, entity: str | None, project: str | None, *, after: str, limit: int
+) -> list[tuple[Row, list[str]]]:
+    """Return jobs with the aliases of their newest version."""
+    owner = call.entity(entity, Action.SEE)
+    found = jobs.page(call.tx, owner["id"], project, after=after, limit=limit)
+    names = jobs.aliases(call.tx, [row["id"] for row in found])
+    return [(row, names.get((row["id"], row["latest"]), [])) for row in found]
+
+
+def versions(
+    call: Call, entity: str, project: str, name: str, *, before: int, limit: int
+) -> list[JobVersion]:
+    job = _job(call, entity, project, name, Action.SEE)
+    return jobs.versions(call.tx, job, before=before, limit=limit)
+
+
+def describe(call: Call, entity: str, project: str, name: str, text: str) -> None:
+    jobs.describe(call.tx, _job(call, entity, project, name, Action.SAVE_JOBS)["id"], text)
+
+
+def note_upload(call: Call, entity: str, digest: str, size: int) -> None:
+    """Record that the bytes of `digest` are in the files of `entity`."""
+    owner = call.entity(entity, Action.SAVE_JOBS)
+    jobs.add_blob(call.tx, owner["id"], digest, size, call.now)
+
+
+def uploaded(call: Call, entity: str, digest: str) -> int:
+    """Return the size of an upload.
+
+    Raises:
+        NotFound: not uploaded to this entity, whoever else may have it.
+    """
+    owner = call.entity(entity, Action.SEE)
+    row = jobs.blob(call.tx, owner["id"], digest)
+    if row is None:
+        raise NotFound(f"{digest} was not uploaded to {entity}")
+    return int(row["size"])
+
+
+def _job(call: Call, entity: str, project: str, name: str, action: Action) -> Row:
+    job = jobs.job(call.tx, entity, project, name)
+    if job is None or not call.actor.may(Action.SEE, job["entity_id"]):
+        raise NotFound(
+            f"no job {entity}/{project}/{name} that you may see",
+            hint=f"runyard job list --entity {entity} --project {project}",
+        )
+    call.actor.need(action, job["entity_id"], entity, f"job {name!r}")
+    return job
+
+
+def _check_source(source: Source) -> None:
+    if source.kind is SourceKind.IMAGE:
+        check_image(source.image)
+    if source.kind is SourceKind.GIT:
+        check_remote(source.remote)
+    if source.runtime:
+        check_runtime(source.runtime)
+
+
+def _need_uploads(call: Call, entity_id: str, source: Source) -> None:
+    for digest in filter(None, (source.archive, source.patch)):
+        if jobs.blob(call.tx, entity_id, digest) is None:
+            raise Conflict(
+                f"{digest} was not uploaded", hint="upload it first: PUT /api/v1/blobs/…"
+            )

@@ -1,0 +1,201 @@
+"""
+Submitting: from launch specs to items in a queue, all of them or none.
+
+Authorise, pin the job to a version, merge with the queue, check what will run, make the
+runs, enqueue: one transaction. A dry run takes the same way and stops before the write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy.exc import IntegrityError
+
+from runyard.domain.access import Action
+from runyard.domain.docker_options import check_docker_options
+from runyard.domain.errors import Conflict, Invalid, TooMuch, Violation
+from runyard.domain.items import Item, ItemId, ItemState, RunId
+from runyard.domain.jobs import JobRef, JobVersion
+from runyard.domain.queues import DEFAULT_QUEUE, Queue, Resource, priority_of
+from runyard.domain.runs import Run, RunState
+from runyard.domain.sources import check_entry_point, check_image
+from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve
+from runyard.services import accounts, jobs, queues
+from runyard.services.call import Call
+from runyard.store import accounts as account_rows
+from runyard.store import items
+from runyard.store.values import to_text
+
+DEFAULT_PROJECT: Final = "default"
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_RUN_NAME_LENGTH: Final = 8  # as the wandb client makes them
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """One queued item; `spec` is what will run, everything resolved."""
+
+    id: ItemId
+    spec: Mapping[str, Any]
+
+
+class _Batch:
+    """What the specs of one submission share, looked up once."""
+
+    def __init__(self, call: Call, queue: Queue) -> None:
+        self.call, self.queue = call, queue
+        self.projects: dict[tuple[str, str], str] = {}
+        self.jobs: dict[JobRef, JobVersion] = {}
+
+    def project(self, entity: str, name: str) -> str:
+        key = (entity, name)
+        if key not in self.projects:
+            owner = self.call.entity(entity, Action.SUBMIT)
+            self.projects[key] = accounts.project(self.call, owner, name)
+        return self.projects[key]
+
+    def job(self, text: str | None, entity: str, project: str) -> JobVersion | None:
+        if text is None:
+            return None
+        ref = JobRef.parse(text)
+        ref = replace(ref, entity=ref.entity or entity, project=ref.project or project)
+        if ref not in self.jobs:
+            self.jobs[ref] = jobs.get(self.call, ref)
+        return self.jobs[ref]
+
+
+def submit(
+    call: Call,
+    entity: str | None,
+    queue_name: str,
+    specs: Sequence[Mapping[str, Any]],
+    *,
+    pinned_agent: str | None = None,
+    dry_run: bool = False,
+) -> list[Submitted]:
+    """Queue one item for each spec, or none of them. `pinned_agent` keeps them for one agent.
+
+    Raises:
+        Invalid: all violations of all specs, their paths beginning with `items.<n>`.
+        NotFound, Forbidden: queue, job or target entity.
+        Conflict: a run id that is taken.
+    """
+    queue = _queue(call, entity, queue_name)
+    batch = _Batch(call, queue)
+    new: list[items.NewItem] = []
+    wrong: list[Violation] = []
+    hint = ""
+    for n, data in enumerate(specs):
+        try:
+            new.append(_new_item(batch, data, pinned_agent))
+        except Invalid as error:
+            hint = hint or error.hint
+            wrong += _placed(error, n, alone=len(specs) == 1)
+    if wrong:
+        raise Invalid(_summary(wrong), violations=wrong, hint=hint)
+    if not dry_run:
+        _write(call, queue, new)
+    return [Submitted(n.item.id, n.spec) for n in new]
+
+
+def _write(call: Call, queue: Queue, new: Sequence[items.NewItem]) -> None:
+    try:
+        items.add(call.tx, new, now=call.now, actor=call.actor.name)
+    except IntegrityError as error:
+        raise Conflict(
+            "a run of that run_id exists in the project already",
+            hint="leave run_id out and one is made for you",
+        ) from error
+    call.tx.announce(f"queue:{queue.entity}/{queue.name}", len(new))
+
+
+def _queue(call: Call, entity: str | None, name: str) -> Queue:
+    if name == DEFAULT_QUEUE:
+        owner = call.entity(entity, Action.SUBMIT)
+        return queues.default_queue(call, owner)
+    return queues.get(call, entity, name, Action.SUBMIT)
+
+
+def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) -> items.NewItem:
+    call, queue = batch.call, batch.queue
+    spec = LaunchSpec.parse(data)
+    entity = spec.entity or queue.entity
+    project = spec.project or DEFAULT_PROJECT
+    project_id = batch.project(entity, project)
+    job = batch.job(spec.job, entity, project)
+    run_id, item_id = call.new_id(), call.new_id()
+    run_name = _run_name(spec.run_id, run_id)
+    resolved = resolve(
+        spec, queue, job, entity=entity, project=project, run_name=run_name,
+        author=call.actor.name,
+    )  # fmt: skip
+    _check_resolved(queue, resolved)
+    item = Item(
+        id=ItemId(item_id),
+        queue_id=queue.id,
+        state=ItemState.PENDING,
+        priority=priority_of(spec.priority, queue.policy),
+        enqueued_at=call.now,
+        run_id=RunId(run_id),
+        claim_ttl=queue.policy.claims_last,
+    )
+    return items.NewItem(
+        item=item,
+        run=Run(RunId(run_id), RunState.PENDING, call.now),
+        project_id=project_id,
+        run_name=run_name,
+        display_name=spec.name,
+        author_id=call.actor.user_id,
+        job=job.path if job else None,
+        config=dict(spec.overrides.run_config),
+        spec=resolved,
+        pinned_agent=pinned_agent,
+    )
+
+
+def _check_resolved(queue: Queue, spec: Mapping[str, Any]) -> None:
+    """Check what will run, whoever of queue and submission said it (T8)."""
+    source, over = spec["source"], spec["overrides"]
+    if source.get("image"):
+        check_image(source["image"])
+    check_entry_point(tuple(over["entry_point"] or source.get("entry_point") or ()))
+    if queue.resource is Resource.LOCAL_CONTAINER:
+        config = spec["resource_args"][queue.resource.value]
+        options = {k: v for k, v in config.items() if k != "builder"}
+        if wrong := check_docker_options(options, granted=queues.GRANTABLE):
+            raise Invalid("resource_args are not allowed", violations=wrong)
+    if len(to_text(spec)) > MAX_SPEC_BYTES:
+        raise TooMuch(
+            f"the launch spec is over {MAX_SPEC_BYTES >> 10} KiB",
+            hint="put large values into a file of the job, or an artifact",
+        )
+
+
+def _run_name(wanted: str | None, run_id: str) -> str:
+    if wanted is None:
+        return run_id[-_RUN_NAME_LENGTH:]  # the random end of the id
+    if not _RUN_NAME.fullmatch(wanted):
+        raise Invalid(f"run_id {wanted!r}: letters, digits, '-', '_' and '.', 128 at most")
+    return wanted
+
+
+def _placed(error: Invalid, n: int, *, alone: bool) -> list[Violation]:
+    found = error.violations or (Violation("", error.message),)
+    if alone:
+        return list(found)
+    return [Violation(f"items.{n}.{v.path}".rstrip("."), v.message) for v in found]
+
+
+def _summary(wrong: Sequence[Violation]) -> str:
+    if len(wrong) == 1:
+        return str(wrong[0])
+    return f"the submission has {len(wrong)} mistakes"
+
+
+def project_of(call: Call, entity: str, name: str) -> str | None:
+    """Return the id of a project that may be seen, None if there is none."""
+    owner = call.entity(entity, Action.SEE)
+    return account_rows.project_id(call.tx, owner["id"], name)
