@@ -37,8 +37,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def command_line() -> str:
-    app = _from("runyard.cli.main", "app")
-    return cli.page(app) if app else _not_yet("Command line")
+    trunk = _from("runyard.cli.tree", "trunk")
+    try:
+        return cli.page(trunk())
+    except ModuleNotFoundError:
+        return _not_yet("Command line")
 
 
 def rest_api() -> str:
@@ -87,4 +90,4 @@ def _from(module: str, name: str) -> Any:
 
 
 def _not_yet(title: str) -> str:
-    return f"# {title}\n\nThis page is written from the program; that part of it is not there yet.\n"
+    return f"# {title}\n\nThis page is written from the program. That part is not there yet.\n"

@@ -1,4 +1,4 @@
-"""Turn what the program says of itself into Markdown. What is printed is decided here, what is said in the program."""
+"""Turn what the program says of itself into Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of `runyard`, with its arguments and options, from the typer application."""
+"""Every command of `runyard`, with its arguments and options, from the tree of commands."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
 from . import table
 
 
-def page(app: typer.Typer) -> str:
-    parts = [
-        "# Command line",
-        "Every command takes `--help`. What is in brackets may be left out.",
-    ]
-    for path, command, context in commands(app):
+def page(trunk: Any) -> str:
+    parts = ["# Command line", INTRODUCTION]
+    for path, command, context in commands(trunk):
         parts += [f"## `{path}`", _help(command), _usage(path, command, context)]
         parts += _parameters(command, context)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def commands(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
+def commands(trunk: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield path, command and context of each command that can be typed, groups left out."""
-    root = typer.main.get_command(app)
-    yield from _walk("runyard", root, root.context_class(root, info_name="runyard"))
+    yield from _walk("runyard", trunk, trunk.context_class(trunk, info_name="runyard"))
 
 
 def _walk(path: str, command: Any, context: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -59,3 +53,13 @@ def _parameters(command: Any, context: Any) -> list[str]:
         else:
             rows.append((f"`{parameter.make_metavar(context)}`", getattr(parameter, "help", "")))
     return [table(("option", "meaning"), rows)] if rows else []
+
+
+INTRODUCTION = """\
+Every command takes `--help`, and those that print something take `--json`. What is in brackets
+may be left out. `RUNYARD_BASE_URL` and `RUNYARD_API_KEY` choose the server, before what
+`runyard login` saved; `RUNYARD_ENTITY` and `RUNYARD_PROJECT` stand for `-e` and `-p`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; with `--follow`, the job's own.
+Data goes to standard output, everything else to standard error. `runyard --install-completion`
+completes commands and flags in your shell."""

@@ -6,9 +6,8 @@ from pathlib import Path
 
 
 def page(root: Path) -> str:
-    parts = ["# Design decisions", "One page each: what was decided, instead of what, at which cost."]
-    parts.append("\n".join(f"- [{title(path)}]({path.name})" for path in files(root)))
-    return "\n\n".join(parts) + "\n"
+    links = "\n".join(f"- [{title(path)}]({path.name})" for path in files(root))
+    return f"# Design decisions\n\nWhat was decided, instead of what, at which cost.\n\n{links}\n"
 
 
 def files(root: Path) -> list[Path]:

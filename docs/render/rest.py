@@ -26,7 +26,7 @@ def page(document: dict[str, Any]) -> str:
             parts.append(f"## {group}")
         parts += [f"### `{method.upper()} {path}`", route.get("summary", "")]
         parts += [route.get("description", ""), *_body(document, route), *_parameters(route)]
-        parts.append(_answers(document, route))
+        parts.append(_answers(route))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -68,7 +68,7 @@ def _body(document: dict[str, Any], route: dict[str, Any]) -> list[str]:
     return parts
 
 
-def _answers(document: dict[str, Any], route: dict[str, Any]) -> str:
+def _answers(route: dict[str, Any]) -> str:
     answers = []
     for status, answer in route.get("responses", {}).items():
         schemas = [kind(body.get("schema", {})) for body in answer.get("content", {}).values()]

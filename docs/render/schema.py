@@ -44,9 +44,7 @@ def fields_of(model: type[BaseModel]) -> list[Field]:
     return described(schema, schema.get("$defs", {}))
 
 
-def described(
-    schema: Mapping[str, Any], named: Mapping[str, Any], prefix: str = ""
-) -> list[Field]:
+def described(schema: Mapping[str, Any], named: Mapping[str, Any], prefix: str = "") -> list[Field]:
     """Return the fields of an object; `named` is where `$ref` points into."""
     fields = []
     for name, each in schema.get("properties", {}).items():
@@ -98,7 +96,7 @@ def _limits(schema: Mapping[str, Any]) -> str:
 
 def _object(schema: Mapping[str, Any], named: Mapping[str, Any]) -> Mapping[str, Any] | None:
     for each in (schema, *schema.get("anyOf", ()), *schema.get("allOf", ())):
-        below = named.get(str(each.get("$ref", "")).rpartition("/")[2], {})
+        below: Mapping[str, Any] = named.get(str(each.get("$ref", "")).rpartition("/")[2], {})
         if "properties" in below:
             return below
     return None
