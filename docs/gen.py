@@ -39,7 +39,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def command_line() -> str:
     trunk = _from("runyard.cli.tree", "trunk")
     try:
-        return cli.page(trunk())
+        return cli.page(trunk()) if trunk else _not_yet("Command line")
     except ModuleNotFoundError:
         return _not_yet("Command line")
 

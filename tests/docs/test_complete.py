@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from runyard.domain import errors
 from runyard.domain.docker_options import ALLOWED, GRANTABLE
 from runyard.domain.environment import program_environment
 from runyard.domain.specs import KEYS, OVERRIDES
+from runyard.drivers.docker_settings import DockerSettings
 from runyard.drivers.process_request import HOST_VARIABLES
 from runyard.server.app import create_openapi
 from runyard.server.settings import ServerSettings
@@ -69,6 +71,11 @@ def test_every_key_of_a_launch_spec_is_documented(texts: Mapping[str, str]) -> N
 def test_every_docker_option_of_a_queue_is_documented(texts: Mapping[str, str]) -> None:
     page = texts["reference/queue-config/index.html"]
     assert not [option for option in ALLOWED | GRANTABLE if option not in page]
+
+
+def test_every_setting_of_a_container_engine_is_documented(texts: Mapping[str, str]) -> None:
+    page = texts["resources/local-container/index.html"]
+    assert not [field.name for field in fields(DockerSettings) if field.name not in page]
 
 
 def test_no_page_sends_its_readers_to_another_host(site: Mapping[str, str]) -> None:
