@@ -161,7 +161,14 @@ def _check_resolved(queue: Queue, spec: Mapping[str, Any]) -> None:
     source, over = spec["source"], spec["overrides"]
     if source.get("image"):
         check_image(source["image"])
-    check_entry_point(tuple(over["entry_point"] or source.get("entry_point") or ()))
+    words = tuple(over["entry_point"] or source.get("entry_point") or ())
+    if words:
+        check_entry_point(words)
+    elif not source.get("image"):
+        raise Invalid(
+            "entry_point: the job has none, and the submission gives none",
+            hint='runyard launch … -E "python train.py"',
+        )
     if queue.resource is Resource.LOCAL_CONTAINER:
         config = spec["resource_args"][queue.resource.value]
         options = {k: v for k, v in config.items() if k != "builder"}
