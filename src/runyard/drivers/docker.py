@@ -1,0 +1,332 @@
+"""
+Workloads as containers of a Docker engine, or of podman through its Docker-compatible socket.
+
+The workload's key is the container's name, so the engine itself sees to it that a key is used
+once. A container is kept until its end has been recorded and `discard` is called; the engine
+then is the only record, and any process that reaches it can read exit code and output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import aiodocker
+import aiohttp
+
+from runyard.domain.errors import Rejected, Unavailable
+from runyard.domain.workloads import Handle, Observation, Phase, Workload
+from runyard.drivers.base import Capabilities
+from runyard.drivers.docker_request import (
+    KEY_LABEL,
+    ROOT_LABEL,
+    EngineHost,
+    container_request,
+)
+from runyard.drivers.docker_settings import DockerSettings, Pull, parse_docker_settings
+from runyard.drivers.docker_state import observed
+from runyard.drivers.docker_stream import Frames
+from runyard.drivers.roots import check_key, key_of, root_id
+
+_SOCKET: Final = "unix:///var/run/docker.sock"
+_UNIX: Final = "unix://"
+_ANSWER: Final = aiohttp.ClientTimeout(total=120, sock_connect=10)  # seconds
+_FOREVER: Final = aiohttp.ClientTimeout(sock_connect=10)
+_STALLED: Final = 30.0  # seconds without progress, after which a pull is given up
+_MOMENT: Final = 1.0  # seconds between two things that belong together
+_LOOK: Final = 0.05  # seconds
+_NOT_FOUND, _CONFLICT, _NO_ENGINE = 404, 409, 900  # 900 is aiodocker's for "no connection"
+
+
+class DockerDriver:
+    name = "local-container"
+    capabilities = Capabilities(takes_gpus=True)
+
+    def __init__(
+        self,
+        root: Path,
+        settings: DockerSettings | None = None,
+        *,
+        host_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = settings or DockerSettings()
+        self._host_env = dict(os.environ if host_env is None else host_env)
+        self._root, self._id = root, ""
+        self._address = self._settings.host or self._host_env.get("DOCKER_HOST") or _SOCKET
+        self._engine: aiodocker.Docker | None = None
+        self._connector: aiohttp.BaseConnector | None = None
+        self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], root: Path) -> DockerDriver:
+        """Make a driver from the agent's file; see `DockerSettings`.
+
+        Raises:
+            Invalid: a setting is unknown or of the wrong kind.
+        """
+        return cls(root, parse_docker_settings(settings))
+
+    async def check(self) -> None:
+        try:
+            with self._asking("version"):
+                await self._docker().version()
+        except Unavailable as error:
+            raise Rejected(
+                error.message,
+                hint="start the engine, or set `host` in the agent's file; "
+                "docker --host ADDRESS info shows whether an address answers",
+            ) from error
+
+    def render(self, workload: Workload, /) -> Mapping[str, Any]:
+        return container_request(workload, self._host(), masked=True)
+
+    async def submit(self, workload: Workload, /) -> Handle:
+        key = check_key(workload.key)
+        request = container_request(workload, self._host())
+        platform = request.pop("Platform", None)
+        try:
+            async with self._submitting[key]:
+                await self._bring_up(key, request, platform)
+        finally:
+            self._submitting.pop(key, None)
+        return self._handle(key)
+
+    async def watch(self, handle: Handle, /) -> AsyncGenerator[Observation, None]:
+        key, last = self._key(handle), None
+        while True:
+            seen = observed(await self._inspect(key))
+            if seen != last:
+                yield seen
+                last = seen
+            if seen.phase.is_final:
+                return
+            if seen.phase is Phase.RUNNING:
+                await self._wait(key)
+            else:
+                await asyncio.sleep(_LOOK)
+
+    async def stop(self, handle: Handle, /, *, grace: timedelta) -> None:
+        key = self._key(handle)
+        seen = observed(await self._inspect(key))
+        if seen.phase is Phase.QUEUED:
+            await self._delete(key)  # created, and now it can never be started
+        elif not seen.phase.is_final:
+            with self._asking(key, unless=(_NOT_FOUND,)):
+                await self._container(key).stop(t=math.ceil(grace.total_seconds()))
+            if not observed(await self._inspect(key)).phase.is_final:
+                raise Unavailable(f"the engine has not ended container {key} yet")
+
+    async def logs(self, handle: Handle, /, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        key = self._key(handle)
+        for follow in (True, False):  # engines lose the last line of what they let be followed
+            async with aclosing(self._read(key, follow=follow, skip=offset)) as pieces:
+                async for output in pieces:
+                    yield output
+                    offset += len(output)
+            if follow and not await self._has_ended(key):
+                raise Unavailable(f"the engine stopped sending the output of {key}")
+
+    async def _read(self, key: str, *, follow: bool, skip: int) -> AsyncGenerator[bytes, None]:
+        """Yield output after `skip` bytes, as far as the engine sends it."""
+        found = await self._inspect(key)
+        if found is None:
+            return
+        frames = Frames(skip=skip, is_raw=bool(found["Config"].get("Tty")))
+        engine = self._docker()
+        address = f"{engine.docker_host}/{engine.api_version}/containers/{key}/logs"
+        ask = {"stdout": "1", "stderr": "1", "follow": str(int(follow))}
+        with self._asking(f"the output of {key}"):
+            async with engine.session.get(address, params=ask, timeout=_FOREVER) as answer:
+                if answer.status == _NOT_FOUND:
+                    return
+                answer.raise_for_status()
+                async for piece in answer.content.iter_any():
+                    if output := frames.feed(piece):
+                        yield output
+
+    async def _has_ended(self, key: str) -> bool:
+        """Whether it ended; the end of its output comes a moment before its own."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOMENT):
+                await self._wait(key)
+        return observed(await self._inspect(key)).phase.is_final
+
+    async def discard(self, handle: Handle, /) -> None:
+        await self._delete(self._key(handle))
+
+    async def leftovers(self, keep: Collection[str], /) -> Collection[Handle]:
+        filters = {"label": [f"{ROOT_LABEL}={self._root_id()}"]}
+        with self._asking("the list of containers"):
+            found = await self._docker().containers.list(all=True, filters=filters)
+        keys = sorted(container["Labels"][KEY_LABEL] for container in found)
+        return [self._handle(key) for key in keys if key not in keep]
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()
+            self._engine = None
+        if self._connector is not None:
+            await self._connector.close()
+            self._connector = None
+
+    async def _bring_up(self, key: str, request: Mapping[str, Any], platform: str | None) -> None:
+        """Create and start the container, if nobody has before."""
+        found = await self._inspect(key)
+        if found is None:
+            await self._provide(request["Image"], platform)
+            found = await self._create(key, request)
+        else:
+            found = await self._started_by_another(key, found)
+        if observed(found).phase is Phase.QUEUED:
+            await self._start(key)
+
+    async def _create(self, key: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            with self._asking(key):
+                await self._docker().containers.create(dict(request), name=key)
+                return await self._inspect(key)
+        except Rejected:  # is the name taken? Docker's and podman's answers to that differ
+            found = await self._inspect(key)
+            for _ in range(round(_MOMENT / _LOOK)):
+                if found is not None:
+                    return await self._started_by_another(key, found)
+                await asyncio.sleep(_LOOK)  # podman reserves a name before it knows it
+                found = await self._inspect(key)
+            raise
+
+    async def _started_by_another(
+        self, key: str, found: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """Return a container that we did not create, giving its creator time to start it.
+
+        The engine starts an ended container again when told to, so two who both start may
+        run a short job twice.
+        """
+        ours = {KEY_LABEL: key, ROOT_LABEL: self._root_id()}
+        if found is not None and not ours.items() <= (found["Config"]["Labels"] or {}).items():
+            raise Rejected(
+                f"the engine has a container named {key} that this agent did not make",
+                hint=f"docker inspect {key}",
+            )
+        for _ in range(round(_MOMENT / _LOOK)):
+            if observed(found).phase is not Phase.QUEUED:
+                break
+            await asyncio.sleep(_LOOK)
+            found = await self._inspect(key)
+        return found
+
+    async def _start(self, key: str) -> None:
+        try:
+            with self._asking(key):
+                await self._container(key).start()
+        except Rejected:
+            await self._delete(key)  # it would be in the way of the next attempt's inspection
+            raise
+
+    async def _provide(self, image: str, platform: str | None) -> None:
+        """See to it that the engine has the image; a registry that is down is no obstacle."""
+        is_fixed = "@sha256:" in image  # the same for ever: nothing newer can be pulled
+        local, policy = await self._has_image(image), self._settings.pull
+        if local and (is_fixed or policy is not Pull.ALWAYS):
+            return
+        if policy is Pull.NEVER:
+            raise Rejected(
+                f"image {image} is not on this host, and the agent's settings say `pull: never`",
+                hint=f"docker pull {image}",
+            )
+        try:
+            await self._pull(image, platform)
+        except (Rejected, TimeoutError) as error:
+            if not local:
+                raise Rejected(
+                    f"image {image} is not on this host and cannot be pulled: "
+                    f"{str(error) or f'no progress for {_STALLED:.0f} s'}",
+                    hint=f"try it by hand: docker pull {image}",
+                ) from error
+
+    async def _pull(self, image: str, platform: str | None) -> None:
+        now = asyncio.get_running_loop().time
+        async with asyncio.timeout(_STALLED) as patience:
+            with self._asking(image):
+                async for _ in self._docker().images.pull(image, platform=platform, stream=True):
+                    patience.reschedule(now() + _STALLED)
+
+    async def _has_image(self, image: str) -> bool:
+        with self._asking(image, unless=(_NOT_FOUND,)):
+            await self._docker().images.inspect(image)
+            return True
+        return False
+
+    async def _inspect(self, key: str) -> dict[str, Any] | None:
+        """Return what the engine says of the container; None if it says there is none."""
+        with self._asking(key, unless=(_NOT_FOUND,)):
+            return await self._container(key).show()
+        return None
+
+    async def _wait(self, key: str) -> None:
+        with self._asking(key, unless=(_NOT_FOUND,)):
+            await self._container(key).wait(timeout=_FOREVER)
+
+    async def _delete(self, key: str) -> None:
+        """Delete the container and wait until it is gone; another may be deleting it too."""
+        while await self._inspect(key) is not None:
+            with self._asking(key, unless=(_NOT_FOUND, _CONFLICT)):
+                await self._container(key).delete(force=True, v=True)
+                continue
+            await asyncio.sleep(_LOOK)
+
+    @contextmanager
+    def _asking(self, what: str, *, unless: Collection[int] = ()) -> Iterator[None]:
+        """Translate the client's errors; leave the block quietly on a status in `unless`.
+
+        Raises:
+            Unavailable: no connection, or one that broke.
+            Rejected: the engine's answer was no, with its own words.
+        """
+        try:
+            yield
+        except aiodocker.DockerError as error:
+            if error.status == _NO_ENGINE:
+                raise Unavailable(f"no container engine at {self._address}") from error
+            if error.status not in unless:
+                raise Rejected(f"the engine refuses {what}: {error.message}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"the engine at {self._address} broke off: {error}") from error
+
+    def _docker(self) -> aiodocker.Docker:
+        """Return the client, made when first needed: it belongs to the running event loop."""
+        if self._engine is None:
+            address = self._address
+            if address.startswith(_UNIX):  # no limit: every follower holds a connection
+                self._connector = aiohttp.UnixConnector(address.removeprefix(_UNIX), limit=0)
+                address = f"{_UNIX}localhost"
+            elif self._host_env.get("DOCKER_TLS_VERIFY") != "1":
+                self._connector = aiohttp.TCPConnector(limit=0)
+            self._engine = aiodocker.Docker(address, connector=self._connector, timeout=_ANSWER)
+        return self._engine
+
+    def _container(self, key: str) -> aiodocker.containers.DockerContainer:
+        return self._docker().containers.container(key)
+
+    def _host(self) -> EngineHost:
+        is_linux = sys.platform == "linux"
+        return EngineHost(self._settings, self._host_env, self._root_id(), is_linux)
+
+    def _root_id(self) -> str:
+        if not self._id:
+            self._id = root_id(self._root)
+        return self._id
+
+    def _key(self, handle: Handle) -> str:
+        return key_of(handle, driver=self.name, root=self._root_id())
+
+    def _handle(self, key: str) -> Handle:
+        return Handle(self.name, 1, {"key": key, "root": self._root_id()})
