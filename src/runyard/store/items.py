@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Integer, Select, and_, bindparam, insert, or_, select, update
 
 from runyard.domain.errors import Conflict
 from runyard.domain.items import (
@@ -86,7 +86,7 @@ _WAITING: Final = _for_writing(
         or_(_I.pinned_agent.is_(None), _I.pinned_agent == bindparam("agent")),
     )
     .order_by(_I.priority, _I.enqueued_at, _I.id)
-    .limit(bindparam("limit")),
+    .limit(bindparam("limit", type_=Integer)),
     skip_locked=True,
 )
 _HELD: Final = _for_writing(

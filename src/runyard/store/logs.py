@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Integer, bindparam, func, insert, select, update
 
 from runyard.domain.items import RunId
 from runyard.store import tables as t
@@ -33,7 +33,7 @@ _FROM: Final = (
         ),
     )
     .order_by(_C.start)
-    .limit(bindparam("chunks"))
+    .limit(bindparam("chunks", type_=Integer))
 )
 _CHUNKS_A_READ: Final = 8
 
