@@ -1,0 +1,447 @@
+"""
+One item from lease to end. Everything that can go wrong ends in one place, `Attempt.run`.
+
+    lease ─▶ claim ─▶ fetch ─▶ submit ─▶ keep ─▶ watch ─────────────▶ report ─▶ discard
+                                                  └ logs, all sent ──┘
+
+Cancelling the task that runs an attempt (the agent leaves) leaves the workload running, for the
+next process to adopt; every step can be repeated, because submitting, keeping, reporting,
+stopping and discarding all are. `stop` and `lose` are the two wishes that reach it from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+
+from runyard.agent.courier import Courier
+from runyard.agent.gpus import GpuRack
+from runyard.agent.logs import Log, LogCourier, ship
+from runyard.agent.masking import Mask
+from runyard.agent.registry import Drivers
+from runyard.agent.rendering import Draft, Grants, NeedsBuilder, completed, draft
+from runyard.agent.workspace import Note, Workspaces
+from runyard.domain.errors import Rejected, RunyardError, StaleLease, Unavailable
+from runyard.domain.items import Stage
+from runyard.domain.workloads import Handle, Observation, Phase, Workload
+from runyard.drivers.base import Driver
+from runyard.wire.agent import Claim, Fail, HandleData, Held, Keep, Moved, Observe, Release, Warn
+
+logger = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+GPU_PATIENCE: Final = 20.0  # seconds to wait for GPUs before another agent may have the item
+MAX_DETAIL: Final = 64 << 10  # bytes of a failure's traceback or log
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a job's source amounts to on this host."""
+
+    directory: str | None = None
+    env: dict[str, str] | None = None
+    requirements: str | None = None  # within the directory, still to be installed
+
+
+class Sources(Protocol):
+    """Brings a job's files. `log` takes progress, for people, in pieces of any size."""
+
+    async def fetch(
+        self, held: Held, drafted: Draft, *, log: Callable[[bytes], None]
+    ) -> Fetched: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything that the attempts of one agent share. `live` are the keys being worked on."""
+
+    courier: Courier
+    logs: LogCourier
+    drivers: Drivers
+    sources: Sources
+    workspaces: Workspaces
+    gpus: GpuRack
+    grants: Grants
+    base_url: str
+    live: set[str]
+    stop_grace: int | None = None  # seconds, in place of the queue's policy
+
+
+class _Stopped(Exception):
+    """Its owner asked for the end before there was anything to stop."""
+
+
+class _GivenBack(Exception):
+    """The item was leased and not begun, and goes back to its queue."""
+
+
+class Attempt:
+    def __init__(self, held: Held, bench: Bench) -> None:
+        self.held, self._bench = held, bench
+        self.holds = True  # until its end has been told: the server may still speak of it
+        self.phase: Phase | None = None
+        self._is_closing = False  # cleaning up: nothing interrupts that
+        self._task: asyncio.Task[None] | None = None
+        self._interruption: Exception | None = None
+        self._stop_asked = asyncio.Event()
+        self._grace = timedelta(seconds=held.stop_grace_s)
+        self._stage = Stage.AGENT
+        self._claimed = held.claimed
+        self._driver: Driver | None = None
+        self._handle = _handle(held)
+        self._submitting = held.claimed and held.handle is None
+        self._kept: asyncio.Future[Moved] | None = None
+        self._said = bytearray()  # progress of fetching, for the failure's detail
+        self._warned: set[str] = set()
+        self._secrets: list[str] = []
+        self._start_limit: asyncio.Timeout | None = None
+        self._log = logger.bind(
+            item=held.item_id,
+            run=held.spec.get("run_id"),
+            attempt=held.attempt,
+        )
+        bench.live.add(held.key)
+        if held.stop:
+            self.stop(held.stop_grace_s)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop_asked.is_set()
+
+    # -- wishes --------------------------------------------------------------------------
+
+    def stop(self, grace_s: int) -> None:
+        """End the workload, with that many seconds to leave by itself. Repeatable."""
+        if self._stop_asked.is_set():
+            return
+        if self._bench.stop_grace is not None:
+            grace_s = self._bench.stop_grace
+        self._log.info("stop asked", grace_s=grace_s)
+        self._grace = timedelta(seconds=grace_s)
+        self._stop_asked.set()
+        if self._handle is None:
+            self._interrupt(_Stopped())
+
+    def lose(self) -> None:
+        """The item is not ours any more: end the workload and report nothing. Repeatable."""
+        self._interrupt(StaleLease(f"item {self.held.item_id} is no longer this agent's"))
+
+    def give_back(self) -> None:
+        """Return the item to its queue unless it has been claimed."""
+        if not self._claimed:
+            self._interrupt(_GivenBack())
+
+    def _interrupt(self, why: Exception) -> None:
+        if self._interruption is None and not self._is_closing:
+            self._interruption = why
+            if self._task is not None:
+                self._task.cancel()
+
+    # -- the way of an item --------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until the item is off our hands. Raises nothing but cancellation."""
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        try:
+            try:
+                await self._to_the_end()
+            except asyncio.CancelledError:
+                if self._interruption is None or self._task.uncancel() > 0:
+                    raise
+                raise self._interruption from None
+        except _GivenBack:
+            await self._give_back()
+        except StaleLease as error:
+            self._log.warning("item lost; its workload is ended", why=error.message)
+            await self._ended()
+        except _Stopped:
+            await self._fail("stopped before it started", detail="")
+        except NeedsBuilder as error:
+            self._stage = Stage.BUILD
+            await self._fail(_words(error))
+        except RunyardError as error:
+            await self._fail(_words(error))
+        except Exception:
+            self._log.exception("attempt failed", stage=self._stage)
+            detail = traceback.format_exc()
+            await self._fail("internal error of the agent; see the detail", detail=detail)
+        finally:
+            self.holds = False
+            self._bench.live.discard(self.held.key)
+            self._bench.gpus.free(self.held.key)
+
+    async def _to_the_end(self) -> None:
+        driver = self._driver = self._bench.drivers.get(self.held.spec["resource"])
+        if self._interruption is not None:  # before this task had begun
+            raise self._interruption
+        if self._handle is not None:
+            self._recall()
+            await self._within(None, self._follow(driver, self._handle))
+        else:
+            drafted = draft(
+                self.held, driver.capabilities, self._bench.grants, base_url=self._bench.base_url
+            )
+            driver.render(drafted.workload)
+            gpus = await self._take_gpus(drafted)
+            token = await self._claim()
+            start = self._start(driver, drafted, gpus, token)
+            await self._within(self.held.start_timeout_s or None, start)
+        await self._ended()
+
+    async def _within(self, seconds: float | None, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work; the workload must run in time. What runs already has all the time."""
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                self._start_limit = limit
+                await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Rejected(
+                f"the workload was not running {self.held.start_timeout_s} s after the claim",
+                hint="see `start_timeout` in the queue's policy: runyard queue show "
+                f"{self.held.spec.get('queue', 'QUEUE')}",
+            ) from None
+
+    async def _take_gpus(self, drafted: Draft) -> tuple[str, ...]:
+        rack, key = self._bench.gpus, self.held.key
+        if self._claimed and (noted := self._bench.workspaces.read_note(key).gpus):
+            rack.hold(key, noted)
+            return tuple(noted)
+        rack.check(drafted.gpus)
+        try:
+            async with asyncio.timeout(None if self._claimed else GPU_PATIENCE):
+                return await rack.take(key, drafted.gpus)
+        except TimeoutError:
+            raise _GivenBack from None
+
+    async def _claim(self) -> str | None:
+        """Return the run's token. From here on the item is ours alone."""
+        if self._claimed:
+            return self.held.run_token
+        self._claimed = True  # from the asking on: it may not be given back now
+        move = Claim(item_id=self.held.item_id, token=self.held.token)
+        return (await self._bench.courier.move(move)).run_token
+
+    async def _start(
+        self, driver: Driver, drafted: Draft, gpus: tuple[str, ...], token: str | None
+    ) -> None:
+        self._stage, self._submitting = Stage.FETCH, True
+        fetched = await self._insist(
+            partial(self._bench.sources.fetch, self.held, drafted, log=self._hear)
+        )
+        self._stage = Stage.RUN
+        workload = completed(
+            drafted,
+            directory=fetched.directory,
+            env=fetched.env,
+            requirements=fetched.requirements,
+            run_token=token,
+            gpus=gpus,
+        )
+        self._note(workload)
+        handle = await self._insist(partial(driver.submit, workload))
+        self._handle = handle
+        data = HandleData(handle.driver, handle.version, dict(handle.data))
+        # Not awaited here: it goes with the first observation, in the same request.
+        self._kept = self._bench.courier.post(
+            Keep(item_id=self.held.item_id, token=self.held.token, handle=data)
+        )
+        self._log.info("started", resource=driver.name)
+        await self._follow(driver, handle)
+
+    async def _follow(self, driver: Driver, handle: Handle) -> None:
+        """Report what is seen of the workload, and its end only after all of its output."""
+        self._stage = Stage.RUN
+        log = self._bench.logs.open(self.held.item_id, self.held.token, self.held.log_size)
+        try:
+            async with asyncio.TaskGroup() as group:
+                shipping = group.create_task(self._ship(driver, handle, log))
+                stopping = group.create_task(self._stop_when_asked(driver, handle))
+                final = await self._watch(driver, handle)
+                await shipping
+                stopping.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            log.close()
+        self._is_closing, self.holds = True, False
+        await self._report(final)
+        self._log.info("ended", phase=final.phase, exit_code=final.exit_code, why=final.reason)
+
+    async def _watch(self, driver: Driver, handle: Handle) -> Observation:
+        """Report the workload's phases through any number of outages; return the last one."""
+        last: Observation | None = None
+        while True:
+            try:
+                async with aclosing(driver.watch(handle)) as observations:
+                    async for seen in observations:
+                        self.phase = seen.phase
+                        self._mind_the_start(seen.phase)
+                        if seen.phase.is_final:
+                            return seen
+                        if seen != last:
+                            await self._report(seen)
+                        last = seen
+            except Unavailable as error:
+                self._log.warning("cannot ask for the workload", why=error.message)
+                await asyncio.sleep(error.retry_after.total_seconds())
+            else:
+                raise RuntimeError(f"{driver.name} ended its watch without a final observation")
+
+    def _mind_the_start(self, phase: Phase) -> None:
+        limit = self._start_limit
+        if limit is None or limit.expired():
+            return
+        if phase is not Phase.QUEUED:
+            limit.reschedule(None)
+        elif limit.when() is None and self.held.start_timeout_s:  # adopted while it waited
+            limit.reschedule(asyncio.get_running_loop().time() + self.held.start_timeout_s)
+
+    async def _ship(self, driver: Driver, handle: Handle, log: Log) -> None:
+        """Send the output. Losing it is no reason to lose the run, losing the item is."""
+        try:
+            await ship(driver, handle, log, lambda: Mask(self._secrets))
+        except StaleLease:
+            raise
+        except RunyardError as error:
+            self._warn(Stage.RUN, f"the rest of the output is not kept: {error.message}")
+
+    async def _stop_when_asked(self, driver: Driver, handle: Handle) -> None:
+        await self._stop_asked.wait()
+        await self._insist(partial(driver.stop, handle, grace=self._grace))
+        self._log.info("stopped")
+
+    # -- ends ----------------------------------------------------------------------------
+
+    async def _give_back(self) -> None:
+        self._is_closing = True
+        self._log.info("given back to its queue")
+        with suppress(RunyardError):
+            await self._bench.courier.move(
+                Release(item_id=self.held.item_id, token=self.held.token)
+            )
+
+    async def _fail(self, message: str, *, detail: str | None = None) -> None:
+        """Make an end of what there is, then say why: a failed item has nothing running."""
+        await self._ended()
+        text = self._said.decode(errors="replace") if detail is None else detail
+        hidden = _masked(self._secrets, text)
+        self.holds = False
+        self._log.warning("item failed", stage=self._stage, why=message)
+        try:
+            await self._bench.courier.move(
+                Fail(
+                    item_id=self.held.item_id,
+                    token=self.held.token,
+                    stage=self._stage,
+                    message=_masked(self._secrets, message),
+                    detail=hidden[-MAX_DETAIL:],
+                )
+            )
+        except RunyardError as error:
+            self._log.warning("the failure was not taken", why=error.message)
+
+    async def _ended(self) -> None:
+        """Leave nothing behind: no workload, no files. Whatever goes wrong here is logged."""
+        self._is_closing = True
+        try:
+            for handle in await self._handles():
+                assert self._driver is not None
+                if self.phase is None or not self.phase.is_final:
+                    await self._insist(partial(self._driver.stop, handle, grace=self._grace))
+                await self._insist(partial(self._driver.discard, handle))
+            await self._bench.workspaces.remove(self.held.key)
+        except Exception:
+            self._log.exception("could not clean up; the next start of this agent will")
+
+    async def _handles(self) -> Collection[Handle]:
+        if self._handle is not None:
+            return [self._handle]
+        if not self._submitting or self._driver is None:
+            return []
+        # A submission was cut short: ask the backend whether it got there.
+        others = self._bench.live - {self.held.key}
+        return await self._insist(partial(self._driver.leftovers, others))
+
+    # -- small things --------------------------------------------------------------------
+
+    async def _report(self, seen: Observation) -> None:
+        answers = [
+            self._bench.courier.post(
+                Observe(
+                    item_id=self.held.item_id,
+                    token=self.held.token,
+                    phase=seen.phase,
+                    exit_code=seen.exit_code,
+                    reason=_masked(self._secrets, seen.reason),
+                )
+            )
+        ]
+        if self._kept is not None:
+            answers.insert(0, self._kept)
+            self._kept = None
+        await asyncio.gather(*answers)
+
+    def _warn(self, stage: Stage, message: str) -> None:
+        """Tell the run's owner, once; nobody waits for it."""
+        if message in self._warned:
+            return
+        self._warned.add(message)
+        self._log.warning(message)
+        told = self._bench.courier.post(
+            Warn(item_id=self.held.item_id, token=self.held.token, stage=stage, message=message)
+        )
+        told.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _note(self, workload: Workload) -> None:
+        self._secrets = list(workload.secrets.values())
+        note = Note(secrets=self._secrets, gpus=list(workload.gpus))
+        self._bench.workspaces.write_note(self.held.key, note)
+
+    def _recall(self) -> None:
+        """Take over from the process that had started the workload."""
+        note = self._bench.workspaces.read_note(self.held.key)
+        self._secrets = note.secrets
+        self._bench.gpus.hold(self.held.key, note.gpus)
+        self._log.info("adopted", log_size=self.held.log_size)
+
+    def _hear(self, progress: bytes) -> None:
+        self._said += progress
+        del self._said[:-MAX_DETAIL]
+
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await call()
+            except Unavailable as error:
+                self._log.warning("waiting", stage=self._stage, why=error.message)
+                self._warn(self._stage, error.message)
+                await asyncio.sleep(error.retry_after.total_seconds())
+
+
+def _handle(held: Held) -> Handle | None:
+    if held.handle is None:
+        return None
+    return Handle(held.handle.driver, held.handle.version, held.handle.data)
+
+
+def _words(error: RunyardError) -> str:
+    """Return what the submitter is told: the message, each violation it lacks, the hint."""
+    lines = [error.message]
+    lines += [str(v) for v in error.violations if v.message not in error.message]
+    return "\n".join([*lines, error.hint] if error.hint else lines)
+
+
+def _masked(secrets: list[str], text: str) -> str:
+    mask = Mask(secrets)
+    return (mask.feed(text.encode()) + mask.flush()).decode(errors="replace")

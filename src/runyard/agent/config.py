@@ -1,0 +1,357 @@
+"""
+The agent's settings: what they are, where they come from, and what is wrong with them.
+
+Later wins: defaults, the file, the environment (`RUNYARD_AGENT_<KEY>`), the command line. A key
+that nobody knows is an error, and every bad field is named at once. The reference in the docs is
+made from these fields, so each says what it is for.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from runyard.domain.errors import Invalid
+
+ENV_PREFIX: Final = "RUNYARD_AGENT_"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class GitSettings(_Section):
+    """How the agent fetches jobs of kind git."""
+
+    credentials: Literal["host", "none"] = Field(
+        default="host",
+        description="`host` uses the git and SSH configuration, credential helpers included, of "
+        "the user that the agent runs as; `none` fetches public repositories only.",
+        examples=["none"],
+    )
+    known_hosts: str | None = Field(
+        default=None,
+        description="A known_hosts file for SSH remotes, in place of the user's own.",
+        examples=["/etc/runyard/known_hosts"],
+    )
+    insecure_hosts: list[str] = Field(
+        default=[],
+        description="Git hosts (`host` or `host:port`) that may be reached over plain http.",
+        examples=[["git.internal:3000"]],
+    )
+
+
+class CacheSettings(_Section):
+    """How much the agent keeps on disk for the next job."""
+
+    code_mb: int = Field(
+        default=4096,
+        ge=0,
+        description="Megabytes of fetched code archives; the least recently used go first.",
+        examples=[1024],
+    )
+    environments_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days after which a Python environment that no job has used goes.",
+        examples=[7],
+    )
+
+
+class AgentConfig(_Section):
+    """The agent's file, `~/.config/runyard/agent.yaml` unless `--config` names another one."""
+
+    entity: str | None = Field(
+        default=None,
+        description="The user or team whose queues are served; the key's own user if left out.",
+        examples=["vision-team"],
+    )
+    name: str = Field(
+        default_factory=lambda: default_name(),
+        description="The agent's name, unique in its entity. A process that starts under the "
+        "name of another one takes over its jobs and ends it. The default is made of the host's.",
+        examples=["gpu-box-1"],
+    )
+    queues: list[str] = Field(
+        default=["default"],
+        description="Queues to serve, in turn. `queue`, for a single one, is understood too.",
+        examples=[["default", "nightly"]],
+        min_length=1,
+    )
+    max_jobs: int = Field(
+        default=1,
+        ge=-1,
+        description="How many jobs may run at the same time; -1 is without limit. The default is "
+        "careful, since training jobs expect the machine to themselves.",
+        examples=[4],
+    )
+    max_schedulers: int = Field(
+        default=1,
+        ge=-1,
+        description="How many sweep schedulers may run at the same time, beside `max_jobs`; "
+        "-1 is without limit. Reserved: this version runs no sweeps.",
+        examples=[1],
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="The server's address; the one of `runyard login` if left out. Also read "
+        "from RUNYARD_BASE_URL. Jobs are told the same address.",
+        examples=["https://runyard.example.com"],
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="The key to register with; the one of `runyard login` if left out. Better "
+        "given as RUNYARD_API_KEY than written here.",
+        examples=["ry_…"],
+        repr=False,
+    )
+    work_dir: str = Field(
+        default="~/.local/state/runyard/agent",
+        description="Where jobs' files, logs, caches and environments are kept, in a directory "
+        "for each agent name. Must survive a restart for running jobs to be adopted.",
+        examples=["/var/lib/runyard-agent"],
+    )
+    verbosity: Literal[0, 1, 2] = Field(
+        default=0,
+        description="0 tells what people want to know, 1 says more often what is going on, 2 "
+        "shows everything.",
+        examples=[1],
+    )
+    log_file: str = Field(
+        default="-",
+        description="Where the agent's own log goes; `-` is the standard error stream.",
+        examples=["/var/log/runyard-agent.log"],
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How the agent's own log is written: for people or for machines.",
+        examples=["json"],
+    )
+    stopped_run_timeout: int | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds between asking a workload to leave and ending it by force, in place "
+        "of the queue's policy `stop_grace`.",
+        examples=[60],
+    )
+    macros: list[str] = Field(
+        default=[],
+        description="Variables of the agent's environment that a queue's configuration may read "
+        "as `${NAME}`. None by default: whoever may submit could read the agent's secrets.",
+        examples=[["SCRATCH_DIR"]],
+    )
+    env_passthrough: list[str] = Field(
+        default=[],
+        description="Variables of the agent's environment that a queue may pass to its jobs by "
+        "naming them in `env` without a value.",
+        examples=[["HF_HOME", "CUDA_HOME"]],
+    )
+    gpus: Literal["auto", "none"] | list[int | str] = Field(
+        default="auto",
+        description="GPUs to give out: `auto` asks nvidia-smi, `none` gives none, a list names "
+        "them by index.",
+        examples=[[0, 1]],
+    )
+    gpus_shared: bool = Field(
+        default=False,
+        description="Whether jobs may share GPUs. Otherwise a GPU belongs to one job at a time.",
+        examples=[False],
+    )
+    resources: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="Settings and grants for each resource, read by its driver: what jobs may "
+        "have of this host.",
+        examples=[{"local-container": {"volumes": ["datasets"], "pull": "missing"}}],
+    )
+    git: GitSettings = Field(
+        default=GitSettings(),
+        description="How jobs of kind git are fetched.",
+        examples=[{"credentials": "none"}],
+    )
+    cache: CacheSettings = Field(
+        default=CacheSettings(),
+        description="Limits of what is kept on disk for the next job.",
+        examples=[{"code_mb": 1024, "environments_days": 7}],
+    )
+    labels: dict[str, str] = Field(
+        default={},
+        description="Labels on everything that the agent starts, where the resource has labels.",
+        examples=[{"cost-center": "vision"}],
+    )
+    secure_mode: bool = Field(
+        default=False,
+        description="Refuse jobs that change the command or the pod of a queue. Reserved: this "
+        "version has no resource that it applies to.",
+        examples=[False],
+    )
+    exit_when_idle: bool = Field(
+        default=False,
+        description="Leave, with exit code 0, once nothing runs and the queues are empty.",
+        examples=[True],
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_directory_too(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("1 to 64 letters, digits, '-', '_' or '.', not beginning with '-'")
+        return name
+
+    @field_validator("max_jobs", "max_schedulers")
+    @classmethod
+    def _may_do_something(cls, most: int) -> int:
+        if most == 0:
+            raise ValueError("a number above 0, or -1 for no limit")
+        return most
+
+    @field_validator("queues")
+    @classmethod
+    def _each_once(cls, queues: list[str]) -> list[str]:
+        return list(dict.fromkeys(queues))
+
+    @field_validator("macros", "env_passthrough")
+    @classmethod
+    def _are_variables(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f"{name!r} is no variable name")
+        return names
+
+    @property
+    def root(self) -> Path:
+        """Where this agent, and no other one, keeps its things."""
+        return Path(self.work_dir).expanduser().absolute() / self.name
+
+    def shown(self) -> dict[str, Any]:
+        """Return what the server may show to people: no secrets."""
+        return self.model_dump(mode="json", exclude={"api_key", "git"})
+
+
+def default_name() -> str:
+    """Return a name that is the same after a restart: the host's."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().partition(".")[0]).strip("-._")
+    return (host or "agent")[:64]
+
+
+def load(
+    environ: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> AgentConfig:
+    """Read the settings. `file` None is the default one, which need not exist.
+
+    `flags` are those that were given on the command line, by the names of the fields.
+
+    Raises:
+        Invalid: `file` is missing or no YAML, or fields are wrong: all of them, one a line.
+    """
+    path = file or default_file(environ)
+    origin = {f"{ENV_PREFIX}{key.upper()}": key for key in AgentConfig.model_fields}
+    from_file = _with_queue(_read(path, must_exist=file is not None))
+    from_env = _with_queue(_from(environ))
+    unknown = [
+        f"{ENV_PREFIX}{key.upper()}: unknown; see the agent's configuration reference"
+        for key in from_env
+        if key not in AgentConfig.model_fields
+    ]
+    merged = {**from_file, **from_env, **_with_queue(dict(flags or {}))}
+    try:
+        config = AgentConfig.model_validate(merged)
+    except ValidationError as error:
+        lines = [_line(e, path, from_env, flags or {}) for e in error.errors()]
+        raise Invalid("\n".join(dict.fromkeys(lines))) from error
+    if unknown:
+        raise Invalid("\n".join(unknown), hint="known are " + ", ".join(sorted(origin)))
+    return config
+
+
+def default_file(environ: Mapping[str, str]) -> Path:
+    home = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(home).expanduser() / "runyard" / "agent.yaml"
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if not must_exist:
+            return {}
+        raise Invalid(f"agent config {path}: there is no such file") from error
+    except OSError as error:
+        raise Invalid(f"agent config {path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Invalid(f"agent config {path}: is not YAML: {error}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise Invalid(f"agent config {path}: is not a mapping of fields, such as `max_jobs: 4`")
+    return data
+
+
+def _from(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in environ.items():
+        if name.startswith(ENV_PREFIX):
+            key = name.removeprefix(ENV_PREFIX).lower()
+            found[key] = _value(key, text)
+    for key in ("base_url", "api_key"):
+        if given := environ.get(f"RUNYARD_{key.upper()}"):
+            found.setdefault(key, given)
+    return found
+
+
+def _value(key: str, text: str) -> Any:
+    """Read a variable: lists may be separated by commas, other kinds are written as in YAML."""
+    field = AgentConfig.model_fields.get(key)
+    kind = field.annotation if field else str
+    if kind == list[str] and not text.lstrip().startswith("["):
+        return [word.strip() for word in text.split(",") if word.strip()]
+    if kind in (str, str | None, SecretStr | None):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # the check of the field will say what is wrong with it
+
+
+def _with_queue(data: dict[str, Any]) -> dict[str, Any]:
+    """Understand `queue` as the peer's documents have it: one more of `queues`."""
+    if not isinstance(data.get("queue"), str):
+        return data
+    queues = data.get("queues") or []
+    rest = {key: value for key, value in data.items() if key != "queue"}
+    return {**rest, "queues": [*queues, data["queue"]]} if isinstance(queues, list) else data
+
+
+def _line(error: Any, path: Path, from_env: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    if location[0] == "gpus":
+        location = location[:1]  # what follows names the kinds that were tried
+    field = ".".join(location)
+    if location[0] in flags:
+        where = "command line"
+    elif location[0] in from_env:
+        where = f"variable {ENV_PREFIX}{location[0].upper()}"
+    else:
+        where = f"agent config {path}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: field {field}: unknown{_nearest(location)}"
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if location[0] == "api_key" else f" (given: {error['input']!r})"
+    return f"{where}: field {field}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def _nearest(location: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(location[-1], AgentConfig.model_fields, n=1)
+    return f"; did you mean {near[0]}?" if near and len(location) == 1 else ""

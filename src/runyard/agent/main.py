@@ -1,0 +1,290 @@
+"""
+The agent's composition root: settings in, exit code out.
+
+    register ─▶ adopt what an earlier process of this name had claimed ─▶ poll ─▶ retire
+
+Exit codes: 0 drained, 1 refused or misconfigured, 3 another process has this agent's name. In
+every case but the first, workloads go on: the next process of the name adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from runyard import __version__
+from runyard.agent import reporting
+from runyard.agent.archives import CodeCache
+from runyard.agent.attempt import Attempt, Bench
+from runyard.agent.config import AgentConfig
+from runyard.agent.courier import Courier
+from runyard.agent.environments import Environments
+from runyard.agent.fetching import Fetcher
+from runyard.agent.git import GitAccess
+from runyard.agent.gpus import GpuRack, discover
+from runyard.agent.leftovers import clear_leftovers
+from runyard.agent.logs import LogCourier
+from runyard.agent.outage import Line
+from runyard.agent.registry import Drivers
+from runyard.agent.rendering import Grants
+from runyard.agent.session import Session
+from runyard.agent.workspace import Workspaces
+from runyard.client import credentials
+from runyard.client.agent_api import AgentApi
+from runyard.domain.errors import RunyardError, StaleEpoch, Unavailable
+from runyard.drivers.base import Driver
+from runyard.wire.agent import Held, Register, Registered
+
+logger = structlog.get_logger(__name__)
+
+OK, REFUSED, REPLACED = 0, 1, 3  # exit codes
+PRUNE_EVERY: Final = 3600.0  # seconds
+FAREWELL: Final = 3.0  # seconds for the last moves and for saying goodbye
+
+
+def main(config: AgentConfig) -> int:
+    """Be an agent until it is time to go; return the exit code. For the command line."""
+    import uvloop
+
+    reporting.configure(config)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_with_signals(config))
+
+
+async def _with_signals(config: AgentConfig) -> int:
+    stop, leave = asyncio.Event(), asyncio.Event()
+
+    def asked() -> None:
+        (leave if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    return await run_agent(config, stop=stop, leave=leave)
+
+
+async def run_agent(
+    config: AgentConfig,
+    *,
+    stop: asyncio.Event | None = None,
+    leave: asyncio.Event | None = None,
+    ready: Callable[[Registered], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> int:
+    """Serve queues until drained, and return an exit code.
+
+    `stop` drains: nothing new is taken and what runs is finished. `leave` goes at once and
+    leaves workloads running. `ready` is called when the agent is registered.
+    """
+    environ = os.environ if environ is None else environ
+    try:
+        key = config.api_key.get_secret_value() if config.api_key else None
+        server = credentials.find(environ, base_url=config.base_url, key=key)
+        agent = Agent(config, server, environ)
+        return await agent.run(stop or asyncio.Event(), leave or asyncio.Event(), ready)
+    except StaleEpoch as error:
+        logger.error("this agent's name was taken over; workloads go on", why=_said(error))  # noqa: TRY400
+        return REPLACED
+    except RunyardError as error:
+        logger.error("agent cannot go on; workloads go on", why=_said(error))  # noqa: TRY400
+        return REFUSED
+
+
+class Agent:
+    """All parts of one agent process, put together."""
+
+    def __init__(
+        self, config: AgentConfig, server: credentials.Credentials, environ: Mapping[str, str]
+    ) -> None:
+        self._config = config
+        root = config.root
+        self._api = AgentApi(server.base_url, server.key)
+        self._line = Line(server.base_url)
+        self._drivers = Drivers(root, _driver_settings(config))
+        self._workspaces = Workspaces(root / "attempts")
+        self._code = CodeCache(root / "code")
+        self._environments = Environments(root / "environments", host_env=environ)
+        self._bench = Bench(
+            courier=Courier(self._api, self._line),
+            logs=LogCourier(self._api, self._line),
+            drivers=self._drivers,
+            sources=Fetcher(
+                self._api,
+                self._code,
+                self._environments,
+                self._workspaces,
+                GitAccess(
+                    credentials=config.git.credentials,
+                    known_hosts=config.git.known_hosts,
+                    insecure_hosts=frozenset(config.git.insecure_hosts),
+                ),
+                environ,
+            ),
+            workspaces=self._workspaces,
+            gpus=GpuRack(discover(config.gpus), config.gpus_shared),
+            grants=Grants(environ, frozenset(config.macros), config.labels),
+            base_url=server.base_url,
+            live=set(),
+            stop_grace=config.stopped_run_timeout,
+        )
+
+    async def run(
+        self,
+        stop: asyncio.Event,
+        leave: asyncio.Event,
+        ready: Callable[[Registered], None] | None,
+    ) -> int:
+        """As `run_agent`.
+
+        Raises:
+            RunyardError: the agent cannot go on.
+        """
+        try:
+            registered = await self._register(stop)
+            if registered is None:
+                return OK
+            reporting.greet(registered)
+            async with asyncio.TaskGroup() as group:
+                await self._work(registered, group, stop, leave, ready)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        else:
+            return OK
+        finally:
+            await self._drivers.close()
+            await self._api.close()
+
+    async def _register(self, stop: asyncio.Event) -> Registered | None:
+        """Return who we are; None if it was time to go before the server could be asked."""
+        config = self._config
+        request = Register(
+            entity=config.entity,
+            name=config.name,
+            hostname=socket.gethostname(),
+            version=__version__,
+            queues=config.queues,
+            max_jobs=config.max_jobs,
+            config=config.shown(),
+        )
+        asking = asyncio.create_task(self._line.insist(lambda: self._api.register(request)))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if asking.done():
+            return asking.result()
+        asking.cancel()
+        return None
+
+    async def _work(
+        self,
+        registered: Registered,
+        group: asyncio.TaskGroup,
+        stop: asyncio.Event,
+        leave: asyncio.Event,
+        ready: Callable[[Registered], None] | None,
+    ) -> None:
+        queues = reporting.QueueNotes(registered.entity)
+        resources = queues.look(registered.queues)
+        session = Session(
+            self._api,
+            self._line,
+            self._begin,
+            queues,
+            max_jobs=self._config.max_jobs,
+            exit_when_idle=self._config.exit_when_idle,
+        )
+        background = [
+            group.create_task(self._bench.courier.carry()),
+            group.create_task(self._bench.logs.carry()),
+            group.create_task(self._say_how_it_goes(session)),
+            group.create_task(self._prune()),
+            group.create_task(_when(stop, lambda: session.drain("asked by a signal"))),
+            group.create_task(_when(leave, session.leave)),
+        ]
+        try:
+            drivers = await self._check_drivers(resources, registered.held)
+            for held in registered.held:
+                session.take(held, group)
+            background.append(group.create_task(self._clear_leftovers(drivers)))
+            if ready is not None:
+                ready(registered)
+            await session.run(group)
+            await self._say_goodbye()
+        finally:
+            for task in background:
+                task.cancel()
+
+    def _begin(self, held: Held) -> Attempt:
+        return Attempt(held, self._bench)
+
+    async def _check_drivers(self, resources: list[str], held: list[Held]) -> list[Driver]:
+        """Return the drivers of what is served and held.
+
+        Raises:
+            Rejected: the host lacks what a served queue needs; the message says what.
+        """
+        names = dict.fromkeys([*resources, *(str(one.spec["resource"]) for one in held)])
+        drivers = [self._drivers.get(name) for name in names]
+        for driver in drivers:
+            try:
+                await driver.check()
+            except Unavailable as error:
+                logger.warning("not there yet", resource=driver.name, why=error.message)
+        return drivers
+
+    async def _clear_leftovers(self, drivers: list[Driver]) -> None:
+        clear = [await clear_leftovers(driver, self._bench.live) for driver in drivers]
+        if all(clear) and (swept := await self._workspaces.sweep(self._bench.live)):
+            logger.info("removed files of attempts that have ended", attempts=swept)
+
+    async def _say_how_it_goes(self, session: Session) -> None:
+        config = self._config
+        every = reporting.STATUS_EVERY_VERBOSE if config.verbosity else reporting.STATUS_EVERY
+        while True:
+            running = sum(attempt.holds for attempt in session.attempts)
+            logger.info(reporting.status_line(config.name, config.queues, running, config.max_jobs))
+            await asyncio.sleep(every)
+
+    async def _prune(self) -> None:
+        cache = self._config.cache
+        while True:
+            await asyncio.sleep(PRUNE_EVERY)
+            now = datetime.now(UTC)
+            await self._code.prune(cache.code_mb << 20, now=now)
+            unused_since = now - timedelta(days=cache.environments_days)
+            await self._environments.prune(unused_since=unused_since)
+
+    async def _say_goodbye(self) -> None:
+        with suppress(RunyardError, TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._bench.courier.settled()
+                await self._api.retire()
+        logger.info("left", agent=self._config.name)
+
+
+async def _when(event: asyncio.Event, act: Callable[[], None]) -> None:
+    await event.wait()
+    act()
+
+
+def _driver_settings(config: AgentConfig) -> dict[str, dict[str, object]]:
+    """Return each resource's settings; what is granted for all is granted for each."""
+    if not config.env_passthrough:
+        return config.resources
+    names = {"local-process", "local-container", *config.resources}
+    return {
+        name: {"env_passthrough": config.env_passthrough, **config.resources.get(name, {})}
+        for name in names
+    }
+
+
+def _said(error: RunyardError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
