@@ -58,7 +58,8 @@ class Source:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that say something, ready for JSON."""
-        return {k: v for k, v in asdict(self).items() if v not in ("", (), {}, False)}
+        said = {k: v for k, v in asdict(self).items() if v not in ("", (), {}, False)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Source:

@@ -1,0 +1,180 @@
+import pytest
+
+from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from runyard.services import jobs, queues, submitting
+from runyard.store import tables as t
+
+IMAGE = {"docker": {"docker_image": "busybox"}}
+GIT = {
+    "kind": "git",
+    "remote": "https://example.com/r.git",
+    "commit": "a" * 40,
+    "entry_point": ["python", "a.py"],
+}
+
+
+def submit(yard, *specs, queue="q", **options):
+    return submitting.submit(yard.call(options.pop("actor", None)), "ann", queue, specs, **options)
+
+
+def rows(yard, table):
+    return len(yard.tx.all(table.select()))
+
+
+def save(yard, entry="a.py", **more):
+    source = {**GIT, "entry_point": ["python", entry]}
+    return jobs.save(yard.call(), entity="ann", project="p", name="train", source=source, **more)
+
+
+def test_the_answer_is_what_will_run_everything_resolved(yard):
+    queues.edit(yard.call(), "ann", "q", config={"cpus": 1, "env": ["A=1"]}, policy=None)
+    (made,) = submit(
+        yard,
+        {
+            **IMAGE,
+            "project": "vision",
+            "name": "first",
+            "resource_args": {"local-container": {"cpus": 2}},
+            "overrides": {"args": ["--lr", "1"], "run_config": {"lr": 1}, "entrypoint": ["py"]},
+        },
+    )
+
+    assert made.spec["resource_args"] == {"local-container": {"cpus": 2, "env": ["A=1"]}}
+    assert made.spec["overrides"]["entry_point"] == ["py"]  # both spellings
+    assert (made.spec["author"], made.spec["entity"], made.spec["project"]) == (
+        "ann", "ann", "vision",
+    )  # fmt: skip
+    assert made.spec["source"] == {"kind": "image", "image": "busybox"}
+    assert len(made.spec["run_id"]) == 8
+
+
+def test_all_or_none_are_queued(yard):
+    with pytest.raises(Invalid) as raised:
+        submit(yard, IMAGE, {**IMAGE, "projct": "x"}, {"job": "a", **IMAGE})
+
+    assert [v.path for v in raised.value.violations] == ["items.1.projct", "items.2.job"]
+    assert "did you mean project?" in raised.value.violations[0].message
+    assert rows(yard, t.items) == rows(yard, t.runs) == 0
+
+
+def test_a_dry_run_decides_the_same_and_writes_no_item(yard):
+    (made,) = submit(yard, IMAGE, dry_run=True)
+
+    assert made.spec["resource"] == "local-container"
+    assert rows(yard, t.items) == rows(yard, t.runs) == rows(yard, t.item_events) == 0
+
+
+def test_an_unknown_queue_is_answered_with_the_nearest_names(yard):
+    queues.create(
+        yard.call(), entity="ann", name="gpu-large", resource="local-process", config={}, policy={}
+    )
+    with pytest.raises(NotFound, match="gpu-large") as raised:
+        submit(yard, IMAGE, queue="gpu-larg")
+    assert "runyard queue list" in raised.value.hint
+
+
+def test_the_queue_default_is_made_by_whoever_submits_first(yard):
+    save(yard)
+    submit(yard, {"job": "p/train"}, queue="default")
+    assert queues.get(yard.call(), "ann", "default").resource == "local-process"
+
+
+def test_an_alias_is_pinned_to_a_version_when_submitting(yard):
+    save(yard, "a.py")
+    (made,) = submit(yard, {"job": "p/train:latest"})
+    save(yard, "b.py")
+    (later,) = submit(yard, {"job": "p/train"})
+
+    assert made.spec["job"] == "ann/p/train:v0"
+    assert made.spec["source"]["entry_point"] == ["python", "a.py"]
+    assert later.spec["job"] == "ann/p/train:v1"
+
+
+def test_the_same_content_makes_no_new_version_and_latest_moves(yard):
+    first, created = save(yard, aliases=("best",))
+    again, created_again = save(yard)
+    other, _ = save(yard, "b.py")
+
+    assert (created, created_again) == (True, False)
+    assert first.version == again.version == 0
+    assert (other.version, other.aliases) == (1, ("latest",))
+    assert jobs.get(yard.call(), _ref("best")).version == 0
+
+
+def _ref(alias):
+    from runyard.domain.jobs import JobRef
+
+    return JobRef("ann", "p", "train", alias)
+
+
+def test_an_unknown_version_names_the_command_that_lists_them(yard):
+    save(yard)
+    with pytest.raises(NotFound) as raised:
+        submit(yard, {"job": "p/train:v7"})
+    assert "runyard job describe" in raised.value.hint
+
+
+def test_a_job_without_entry_point_is_refused_before_it_is_queued(yard):
+    source = {k: v for k, v in GIT.items() if k != "entry_point"}
+    jobs.save(yard.call(), entity="ann", project="p", name="bare", source=source)
+    with pytest.raises(Invalid, match="entry_point"):
+        submit(yard, {"job": "p/bare"})
+
+
+def test_an_archive_that_was_not_uploaded_is_refused(yard):
+    source = {"kind": "code", "archive": "sha256:" + "0" * 64, "entry_point": ["python", "a.py"]}
+    with pytest.raises(Conflict, match="not uploaded"):
+        jobs.save(yard.call(), entity="ann", project="p", name="code", source=source)
+
+
+def test_an_image_is_refused_by_a_process_queue(yard):
+    queues.create(
+        yard.call(), entity="ann", name="proc", resource="local-process", config={}, policy={}
+    )
+    with pytest.raises(Invalid, match="not images"):
+        submit(yard, IMAGE, queue="proc")
+
+
+@pytest.mark.parametrize(
+    "key", ["privileged", "volume", "PID", "cap_add", "cap-add", "security-opt", "v", "ipc"]
+)
+def test_dangerous_docker_options_are_refused_on_the_server_T8(yard, key):
+    given = {"resource_args": {"local-container": {key: ["/:/host"]}}}
+    with pytest.raises(Invalid):
+        submit(yard, {**IMAGE, **given})
+    assert rows(yard, t.items) == 0
+
+
+def test_a_run_id_is_honoured_once(yard):
+    (made,) = submit(yard, {**IMAGE, "run_id": "mine"})
+    assert made.spec["run_id"] == "mine"
+    with pytest.raises(Invalid):
+        submit(yard, {**IMAGE, "run_id": "../x"})
+
+
+def test_a_priority_needs_a_queue_that_has_them(yard):
+    with pytest.raises(Invalid, match="no priorities"):
+        submit(yard, {**IMAGE, "priority": "high"})
+
+
+def test_a_member_submits_a_viewer_looks_and_a_stranger_finds_nothing(yard):
+    for name in ("mel", "vic", "sid"):
+        yard.new_user(name)
+    yard.team("lab", mel="member", vic="viewer")
+    queues.create(
+        yard.call(), entity="lab", name="gpu", resource="local-container", config={}, policy={}
+    )
+
+    def by(name):
+        return submitting.submit(yard.call(yard.user(name)), "lab", "gpu", [IMAGE])
+
+    assert by("mel")
+    with pytest.raises(Forbidden, match="viewer"):
+        by("vic")
+    with pytest.raises(NotFound):
+        by("sid")
+
+
+def test_the_author_is_who_asked_whatever_the_spec_says(yard):
+    (made,) = submit(yard, {**IMAGE, "author": "somebody-else"})
+    assert made.spec["author"] == "ann"
