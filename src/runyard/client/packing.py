@@ -27,7 +27,6 @@ from runyard.domain.errors import Conflict, Invalid, TooMuch
 MAX_BYTES: Final = 1 << 30
 MAX_FILES: Final = 100_000
 Progress = Callable[[int, int], None]
-_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +113,7 @@ def pack(packing: Packing, out: BinaryIO | Path, progress: Progress | None = Non
     done, total = 0, packing.total_bytes
     with (
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=sink, mtime=0) as zipped,
-        tarfile.open(
-            fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK
-        ) as tar,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for entry in packing.entries:
             header = _header(entry)
