@@ -1,0 +1,200 @@
+"""`runyard queue`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runyard.cli.options import Entity, Json, Yes
+from runyard.cli.tree import branch, examples
+
+if TYPE_CHECKING:
+    from runyard.wire.rest import QueueOut, QueuePatch
+
+app = branch("Create, list, show, edit and delete queues.")
+Name = Annotated[str, typer.Argument(metavar="QUEUE", help="NAME or ENTITY/NAME.")]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", "-c", help="The resource's settings: a YAML or JSON file, inline JSON, or -."
+    ),
+]
+Policy = Annotated[
+    str | None, typer.Option("--policy", help="The queue's rules: a file, inline JSON, or -.")
+]
+
+
+@app.command(
+    "create",
+    **examples(
+        "runyard queue create cpu --resource local-process",
+        """runyard queue create gpu --resource local-container --config '{"gpus": "all"}'""",
+        """runyard queue create team/gpu -r local-container --policy '{"priorities": true}'""",
+    ),
+)
+def create(
+    name: Name,
+    resource: Annotated[
+        str, typer.Option("--resource", "-r", help="local-process, local-container, …")
+    ],
+    config: Config = None,
+    policy: Policy = None,
+    entity: Entity = None,
+    as_json: Json = False,
+) -> None:
+    """Create a queue: what it runs on, with which settings, under which rules."""
+    from runyard.cli.documents import mapping
+    from runyard.cli.output import print_model, say
+    from runyard.cli.session import connect, split_queue
+    from runyard.wire.rest import QueueIn
+
+    settings, rules = mapping(config, "--config"), mapping(policy, "--policy")
+    with connect() as api:
+        owner, plain = split_queue(api, name, entity)
+        made = api.create_queue(
+            QueueIn(entity=owner, name=plain, resource=resource, config=settings, policy=rules)
+        )
+    if as_json:
+        print_model(made)
+    else:
+        say(f"Created queue {made.entity}/{made.name} on {made.resource}.")
+        say(f"Serve it on this machine: runyard agent -q {made.name} -e {made.entity}")
+
+
+@app.command("list", **examples("runyard queue list", "runyard queue list -e vision --json"))
+def list_(entity: Entity = None, as_json: Json = False) -> None:
+    """List the queues that you may see, with what waits and runs in each."""
+    from runyard.cli.output import print_models, print_table
+    from runyard.cli.session import connect
+
+    with connect() as api:
+        if as_json:
+            print_models(api.queues(entity=entity))
+            return
+        rows = [
+            (q.entity, q.name, q.resource, q.pending, q.running, q.agents)
+            for q in api.queues(entity=entity)
+        ]
+    print_table(
+        ("entity", "name", "resource", "waiting", "running", "agents"),
+        rows,
+        none="No queues. Create one: runyard queue create NAME --resource local-process",
+    )
+
+
+@app.command("show", **examples("runyard queue show gpu", "runyard queue show vision/gpu --json"))
+def show(name: Name, entity: Entity = None, as_json: Json = False) -> None:
+    """Show a queue: its resource, its settings and its rules."""
+    from runyard.cli.output import print_model
+    from runyard.cli.session import connect, split_queue
+
+    with connect() as api:
+        queue = api.queue(*split_queue(api, name, entity))
+    if as_json:
+        print_model(queue)
+    else:
+        _print(queue)
+
+
+@app.command(
+    "edit",
+    **examples(
+        "runyard queue edit gpu",
+        "runyard queue edit gpu --set config.gpus=2 --set policy.max_requeues=0",
+        "runyard queue edit gpu --config new.yaml",
+    ),
+)
+def edit(
+    name: Name,
+    config: Config = None,
+    policy: Policy = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one value, say config.gpus=2; the value is read as YAML. Repeatable.",
+        ),
+    ] = None,
+    entity: Entity = None,
+    as_json: Json = False,
+) -> None:
+    """Change a queue's settings and rules; without a flag, in your $EDITOR.
+
+    What waits in the queue keeps the settings that it was submitted with.
+    """
+    from runyard.cli.documents import mapping
+    from runyard.cli.output import print_model, say
+    from runyard.cli.session import connect, split_queue
+    from runyard.wire.rest import QueuePatch
+
+    change = QueuePatch(
+        config=mapping(config, "--config") if config else None,
+        policy=mapping(policy, "--policy") if policy else None,
+    )
+    with connect() as api:
+        owner, plain = split_queue(api, name, entity)
+        if values or not (config or policy):
+            change = _changed(api.queue(owner, plain), change, values or [])
+        if change == QueuePatch():
+            say("Nothing was changed.")
+            return
+        edited = api.edit_queue(owner, plain, change)
+    if as_json:
+        print_model(edited)
+    else:
+        _print(edited)
+
+
+@app.command("delete", **examples("runyard queue delete old", "runyard queue delete old --yes"))
+def delete(name: Name, entity: Entity = None, yes: Yes = False) -> None:
+    """Delete a queue. What waits in it is cancelled; what runs goes on to its end."""
+    from runyard.cli.output import say
+    from runyard.cli.questions import confirm
+    from runyard.cli.session import connect, split_queue
+
+    with connect() as api:
+        owner, plain = split_queue(api, name, entity)
+        queue = api.queue(owner, plain)
+        confirm(
+            f"Delete queue {owner}/{plain}? {queue.pending} items wait in it, {queue.running} run.",
+            yes=yes,
+        )
+        api.delete_queue(owner, plain)
+    say(f"Deleted queue {owner}/{plain}.")
+
+
+def _changed(queue: QueueOut, change: QueuePatch, values: list[str]) -> QueuePatch:
+    from runyard.cli.documents import assign, edited
+    from runyard.wire.rest import QueuePatch
+
+    before: dict[str, Any] = {"config": queue.config, "policy": queue.policy}
+    after = {
+        "config": queue.config if change.config is None else change.config,
+        "policy": queue.policy if change.policy is None else change.policy,
+    }
+    if values:
+        for word in values:
+            after = assign(after, word, allowed=("config", "policy"))
+    else:
+        after = edited(after, title=f"Queue {queue.entity}/{queue.name}, on {queue.resource}")
+    return QueuePatch(**{name: after[name] for name in before if after.get(name) != before[name]})
+
+
+def _print(queue: QueueOut) -> None:
+    from runyard.cli.output import print_fields
+
+    print_fields(
+        {
+            "Queue": f"{queue.entity}/{queue.name}",
+            "Resource": queue.resource,
+            "Waiting": queue.pending,
+            "Running": queue.running,
+            "Agents": queue.agents,
+            "Created": queue.created_at,
+            "By": queue.created_by,
+            "Config": queue.config,
+            "Policy": queue.policy,
+        }
+    )

@@ -1,0 +1,81 @@
+"""What somebody asks to be launched, written as a launch spec. Pure: nothing is looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runyard.domain.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A submission as its maker sees it; None and empty say nothing.
+
+    `base` is a whole spec, as in a file for `--config`; the other fields are laid over it.
+    `entry_point` and `args` replace those of the base, `run_config` is merged into it.
+    """
+
+    base: Mapping[str, Any] = field(default_factory=dict)
+    job: str | None = None
+    image: str | None = None
+    entity: str | None = None
+    project: str | None = None
+    name: str | None = None
+    run_id: str | None = None
+    resource: str | None = None
+    resource_args: Mapping[str, Any] = field(default_factory=dict)
+    priority: str | int | None = None
+    entry_point: Sequence[str] = ()
+    args: Sequence[str] = ()
+    run_config: Mapping[str, Any] = field(default_factory=dict)
+    dockerfile: str | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """Return the launch spec to send.
+
+        Raises:
+            Invalid: the overrides of the base, or their `run_config`, are no mappings.
+        """
+        spec = dict(self.base)
+        if self.job or self.image:
+            spec.pop("job", None)
+            spec.pop("docker", None)
+        given = {
+            "job": self.job,
+            "docker": {"docker_image": self.image} if self.image else None,
+            "entity": self.entity,
+            "project": self.project,
+            "name": self.name,
+            "run_id": self.run_id,
+            "resource": self.resource,
+            "resource_args": dict(self.resource_args) or None,
+            "priority": self.priority,
+        }
+        spec.update({key: value for key, value in given.items() if value is not None})
+        if overrides := self._overrides():
+            spec["overrides"] = overrides
+        return spec
+
+    def _overrides(self) -> dict[str, Any]:
+        overrides = dict(_mapping(self.base.get("overrides"), "overrides"))
+        if self.entry_point:
+            overrides.pop("entrypoint", None)  # its other spelling
+            overrides["entry_point"] = list(self.entry_point)
+        if self.args:
+            overrides["args"] = list(self.args)
+        if self.dockerfile:
+            overrides["dockerfile"] = self.dockerfile
+        if self.run_config:
+            below = _mapping(overrides.get("run_config"), "overrides.run_config")
+            overrides["run_config"] = {**below, **self.run_config}
+        return overrides
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Invalid(f"{where}: is a mapping, not {value!r}")
+    return value
