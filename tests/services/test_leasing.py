@@ -382,3 +382,18 @@ def test_an_agent_that_was_removed_by_a_newer_process_is_told_so(yard):
 
     with pytest.raises(StaleEpoch):
         agents.poll(yard.call(actor), old.agent_id, wire.Poll(slots=1), turn=0)
+
+
+def test_a_writer_from_before_an_adoption_changes_nothing_T23(yard):
+    from runyard.domain import outcomes
+    from runyard.domain.workloads import Observation, Phase
+
+    (item,) = yard.submit("a")
+    yard.claimed(yard.register())
+    seen = items.locked(yard.tx, [item])[item]
+    yard.register()  # CLAIMED before and after; only the token is another
+
+    ended = Observation(Phase.EXITED, 0)
+    late = outcomes.observed(seen.item, seen.run, ended, seen.policy, yard.now)
+    with pytest.raises(Conflict):
+        items.save(yard.tx, [(seen, late)], now=yard.now)
