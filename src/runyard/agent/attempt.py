@@ -33,13 +33,25 @@ from runyard.domain.errors import Rejected, RunyardError, StaleLease, Unavailabl
 from runyard.domain.items import Stage
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.base import Driver
-from runyard.wire.agent import Claim, Fail, HandleData, Held, Keep, Moved, Observe, Release, Warn
+from runyard.wire.agent import (
+    AnyMove,
+    Claim,
+    Fail,
+    HandleData,
+    Held,
+    Keep,
+    Moved,
+    Observe,
+    Release,
+    Warn,
+)
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 GPU_PATIENCE: Final = 20.0  # seconds to wait for GPUs before another agent may have the item
 MAX_DETAIL: Final = 64 << 10  # bytes of a failure's traceback or log
+TELL_AFTER: Final = 0.02  # seconds; what a short job does meanwhile is told by its end alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,8 @@ class Attempt:
         self._driver: Driver | None = None
         self._handle = _handle(held)
         self._submitting = held.claimed and held.handle is None
-        self._kept: asyncio.Future[Moved] | None = None
+        self._untold: list[AnyMove] = []
+        self._telling: asyncio.TimerHandle | None = None
         self._said = bytearray()  # progress of fetching, for the failure's detail
         self._warned: set[str] = set()
         self._secrets: list[str] = []
@@ -156,6 +169,7 @@ class Attempt:
                 await self._to_the_end()
             except asyncio.CancelledError:
                 if self._interruption is None or self._task.uncancel() > 0:
+                    self._tell()  # the next process should know what this one knew
                     raise
                 raise self._interruption from None
         except _GivenBack:
@@ -164,6 +178,7 @@ class Attempt:
             self._log.warning("item lost; its workload is ended", why=error.message)
             await self._ended()
         except _Stopped:
+            self._stage = Stage.RUN
             await self._fail("stopped before it started", detail="")
         except NeedsBuilder as error:
             self._stage = Stage.BUILD
@@ -252,10 +267,7 @@ class Attempt:
         handle = await self._insist(partial(driver.submit, workload))
         self._handle = handle
         data = HandleData(handle.driver, handle.version, dict(handle.data))
-        # Not awaited here: it goes with the first observation, in the same request.
-        self._kept = self._bench.courier.post(
-            Keep(item_id=self.held.item_id, token=self.held.token, handle=data)
-        )
+        self._tell_soon(Keep(item_id=self.held.item_id, token=self.held.token, handle=data))
         self._log.info("started", resource=driver.name)
         await self._follow(driver, handle)
 
@@ -275,7 +287,8 @@ class Attempt:
         finally:
             log.close()
         self._is_closing, self.holds = True, False
-        await self._report(final)
+        self._drop_untold()
+        await self._bench.courier.move(self._observe(final))
         self._log.info("ended", phase=final.phase, exit_code=final.exit_code, why=final.reason)
 
     async def _watch(self, driver: Driver, handle: Handle) -> Observation:
@@ -289,8 +302,9 @@ class Attempt:
                         self._mind_the_start(seen.phase)
                         if seen.phase.is_final:
                             return seen
-                        if seen != last:
-                            await self._report(seen)
+                        # That it waits is known from the claim; why it waits is news.
+                        if seen != last and (seen.phase is not Phase.QUEUED or seen.reason):
+                            self._tell_soon(self._observe(seen))
                         last = seen
             except Unavailable as error:
                 self._log.warning("cannot ask for the workload", why=error.message)
@@ -354,6 +368,7 @@ class Attempt:
     async def _ended(self) -> None:
         """Leave nothing behind: no workload, no files. Whatever goes wrong here is logged."""
         self._is_closing = True
+        self._drop_untold()
         try:
             for handle in await self._handles():
                 assert self._driver is not None
@@ -375,22 +390,39 @@ class Attempt:
 
     # -- small things --------------------------------------------------------------------
 
-    async def _report(self, seen: Observation) -> None:
-        answers = [
-            self._bench.courier.post(
-                Observe(
-                    item_id=self.held.item_id,
-                    token=self.held.token,
-                    phase=seen.phase,
-                    exit_code=seen.exit_code,
-                    reason=_masked(self._secrets, seen.reason),
-                )
-            )
-        ]
-        if self._kept is not None:
-            answers.insert(0, self._kept)
-            self._kept = None
-        await asyncio.gather(*answers)
+    def _observe(self, seen: Observation) -> Observe:
+        return Observe(
+            item_id=self.held.item_id,
+            token=self.held.token,
+            phase=seen.phase,
+            exit_code=seen.exit_code,
+            reason=_masked(self._secrets, seen.reason),
+        )
+
+    def _tell_soon(self, move: AnyMove) -> None:
+        """Make a move that nobody waits for, with what else there is; the newest phase counts."""
+        if isinstance(move, Observe):
+            self._untold = [m for m in self._untold if not isinstance(m, Observe)]
+        self._untold.append(move)
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_AFTER, self._tell)
+
+    def _tell(self) -> None:
+        for move in self._untold:
+            self._bench.courier.post(move).add_done_callback(self._heard)
+        self._drop_untold()
+
+    def _drop_untold(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        self._telling, self._untold = None, []
+
+    def _heard(self, answer: asyncio.Future[Moved]) -> None:
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, StaleLease):
+            self._interrupt(error)
+        elif error is not None:
+            self._log.warning("a move was not taken", why=str(error))
 
     def _warn(self, stage: Stage, message: str) -> None:
         """Tell the run's owner, once; nobody waits for it."""
@@ -398,10 +430,10 @@ class Attempt:
             return
         self._warned.add(message)
         self._log.warning(message)
-        told = self._bench.courier.post(
-            Warn(item_id=self.held.item_id, token=self.held.token, stage=stage, message=message)
+        warning = Warn(
+            item_id=self.held.item_id, token=self.held.token, stage=stage, message=message
         )
-        told.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._bench.courier.post(warning).add_done_callback(self._heard)
 
     def _note(self, workload: Workload) -> None:
         self._secrets = list(workload.secrets.values())

@@ -78,17 +78,20 @@ async def run_agent(
     leave: asyncio.Event | None = None,
     ready: Callable[[Registered], None] | None = None,
     environ: Mapping[str, str] | None = None,
+    connect: Callable[[credentials.Credentials], AgentApi] | None = None,
 ) -> int:
     """Serve queues until drained, and return an exit code.
 
     `stop` drains: nothing new is taken and what runs is finished. `leave` goes at once and
-    leaves workloads running. `ready` is called when the agent is registered.
+    leaves workloads running. `ready` is called when the agent is registered. `connect` makes
+    the line to the server, in place of HTTP to its address.
     """
     environ = os.environ if environ is None else environ
     try:
         key = config.api_key.get_secret_value() if config.api_key else None
         server = credentials.find(environ, base_url=config.base_url, key=key)
-        agent = Agent(config, server, environ)
+        api = connect(server) if connect else AgentApi(server.base_url, server.key)
+        agent = Agent(config, api, server.base_url, environ)
         return await agent.run(stop or asyncio.Event(), leave or asyncio.Event(), ready)
     except StaleEpoch as error:
         logger.error("this agent's name was taken over; workloads go on", why=_said(error))  # noqa: TRY400
@@ -102,12 +105,11 @@ class Agent:
     """All parts of one agent process, put together."""
 
     def __init__(
-        self, config: AgentConfig, server: credentials.Credentials, environ: Mapping[str, str]
+        self, config: AgentConfig, api: AgentApi, base_url: str, environ: Mapping[str, str]
     ) -> None:
-        self._config = config
+        self._config, self._api = config, api
         root = config.root
-        self._api = AgentApi(server.base_url, server.key)
-        self._line = Line(server.base_url)
+        self._line = Line(base_url)
         self._drivers = Drivers(root, _driver_settings(config))
         self._workspaces = Workspaces(root / "attempts")
         self._code = CodeCache(root / "code")
@@ -131,7 +133,7 @@ class Agent:
             workspaces=self._workspaces,
             gpus=GpuRack(discover(config.gpus), config.gpus_shared),
             grants=Grants(environ, frozenset(config.macros), config.labels),
-            base_url=server.base_url,
+            base_url=base_url,
             live=set(),
             stop_grace=config.stopped_run_timeout,
         )

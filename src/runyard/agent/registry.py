@@ -26,11 +26,20 @@ _EXTRAS: Final = {
 
 
 class Drivers:
-    """`settings` are the agent's `resources`, by resource; each driver gets a root of its own."""
+    """
+    `settings` are the agent's `resources`, by resource; each driver gets a root of its own.
+    `made` are drivers that are there already.
+    """
 
-    def __init__(self, root: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        settings: Mapping[str, Mapping[str, Any]],
+        *,
+        made: Mapping[str, Driver] | None = None,
+    ) -> None:
         self._root, self._settings = root, settings
-        self._made: dict[str, Driver] = {}
+        self._made = dict(made or {})
 
     def get(self, resource: str) -> Driver:
         """Return the driver for a resource, made at its first use.
@@ -41,10 +50,6 @@ class Drivers:
         if resource not in self._made:
             self._made[resource] = self._make(resource)
         return self._made[resource]
-
-    @property
-    def in_use(self) -> Mapping[str, Driver]:
-        return self._made
 
     async def close(self) -> None:
         for driver in self._made.values():
