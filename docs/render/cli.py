@@ -13,7 +13,7 @@ def page(trunk: Any) -> str:
     parts = ["# Command line", INTRODUCTION]
     for path, command, context in commands(trunk):
         parts += [f"## `{path}`", _help(command), _usage(path, command, context)]
-        parts += _parameters(command, context)
+        parts += [*_parameters(command, context), _examples(command)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -46,13 +46,19 @@ def _usage(path: str, command: Any, context: Any) -> str:
 def _parameters(command: Any, context: Any) -> list[str]:
     rows = []
     for parameter in command.get_params(context):
-        if getattr(parameter, "hidden", False):
+        if getattr(parameter, "hidden", False) or "--help" in parameter.opts:
             continue
-        if record := parameter.get_help_record(context):
-            rows.append((f"`{record[0]}`", record[1]))
-        else:
-            rows.append((f"`{parameter.make_metavar(context)}`", getattr(parameter, "help", "")))
-    return [table(("option", "meaning"), rows)] if rows else []
+        record = parameter.get_help_record(context) or (parameter.name, "")
+        # An argument is shown as in the line of usage; its kind says little there.
+        shown = record[0] if parameter.opts[0].startswith("-") else record[0].partition(" <")[0]
+        rows.append((f"`{shown}`", record[1]))
+    return [table(("argument or option", "meaning"), rows)] if rows else []
+
+
+def _examples(command: Any) -> str:
+    lines = (command.epilog or "").replace("\b", "").strip().splitlines()[1:]
+    text = "\n".join(line.strip() for line in lines)
+    return f"```bash\n{text}\n```" if text else ""
 
 
 INTRODUCTION = """\

@@ -25,6 +25,8 @@ def page(module: ModuleType) -> str:
 def kinds(root: type[Any], depth: int = 0) -> Iterator[tuple[int, type[Any]]]:
     """Yield every error with its depth in the tree, the root itself left out."""
     for below in root.__subclasses__():
+        if below.__module__ != root.__module__:
+            continue  # somebody's own, which never leaves their process
         yield depth, below
         yield from kinds(below, depth + 1)
 

@@ -72,7 +72,8 @@ def kind(schema: Mapping[str, Any]) -> str:
         return json.dumps(schema["const"])
     for key in ("anyOf", "oneOf", "allOf"):
         if key in schema:
-            return " or ".join(dict.fromkeys(kind(each) for each in schema[key]))
+            kinds = [kind(each) for each in schema[key] if each.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
     if schema.get("type") == "array":
         return f"list of {kind(schema.get('items', {}))}"
     return str(schema.get("type", "any"))

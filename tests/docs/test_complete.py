@@ -99,8 +99,9 @@ def _typed(command: Any, path: str = "runyard") -> Iterator[str]:
 
 def _below(kind: type[errors.RunyardError]) -> Iterator[type[errors.RunyardError]]:
     for below in kind.__subclasses__():
-        yield below
-        yield from _below(below)
+        if below.__module__ == errors.__name__:
+            yield below
+            yield from _below(below)
 
 
 def _variables() -> list[str]:
