@@ -84,6 +84,7 @@ class Double:
         self.calls: list[str] = []  # every move that was made, as "kind:item" or with its phase
         self.requests: list[int] = []  # how many moves each request had
         self.polls: list[Poll] = []
+        self.unread: list[Poll] = []  # cancelled ones whose answer could have had leases
         self.is_up = True
         self.epoch = 1
         self.drain = False
@@ -168,6 +169,13 @@ class Double:
     async def poll(self, poll: Poll) -> Polled:
         self._ask()
         self.polls.append(poll)
+        try:
+            return await self._hang(poll)
+        except asyncio.CancelledError:
+            self.unread += [poll] if poll.slots else []
+            raise
+
+    async def _hang(self, poll: Poll) -> Polled:
         deadline = asyncio.get_running_loop().time() + poll.wait_s
         while True:
             self._ask()
