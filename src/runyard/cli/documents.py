@@ -103,7 +103,10 @@ def _parsed(text: str, what: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)  # JSON is YAML
     except yaml.YAMLError as error:
-        raise WrongUsage(f"{what} is neither YAML nor JSON: {_where(error)}") from error
+        raise WrongUsage(
+            f"{what} is neither YAML nor JSON: {_where(error)}",
+            hint="""quote inline JSON for the shell: '{"key": "value"}'""",
+        ) from error
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):

@@ -88,10 +88,7 @@ def show(item_id: Id, as_json: Json = False) -> None:
 
 @app.command("cancel", **examples("runyard item cancel ITEM"))
 def cancel(item_ids: Annotated[list[str], typer.Argument(metavar="ITEM...")]) -> None:
-    """Take items out of their queue before they have begun.
-
-    What has begun is stopped instead: runyard run stop.
-    """
+    """Take items out of their queue; the run of one that has begun is stopped."""
     from runyard.cli.output import say
     from runyard.cli.session import connect
 

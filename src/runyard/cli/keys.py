@@ -42,19 +42,25 @@ def create(
     print(made.key)
 
 
-@app.command("list", **examples("runyard key list", "runyard key list --user ada"))
-def list_(user: Of = None, as_json: Json = False) -> None:
+@app.command("list", **examples("runyard key list", "runyard key list --everybody"))
+def list_(
+    user: Of = None,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="All users'; needs an admin.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List keys: their beginnings, never the keys."""
     from runyard.cli.output import ago, print_models, print_table
     from runyard.cli.session import connect
 
     with connect() as api:
         if as_json:
-            print_models(api.keys(user=user))
+            print_models(api.keys(user=user, everybody=everybody))
             return
         rows = [
             (k.id, k.name, k.user, f"{k.prefix}…", k.created_at, k.expires_at, ago(k.last_used_at))
-            for k in api.keys(user=user)
+            for k in api.keys(user=user, everybody=everybody)
         ]
     columns = ("id", "name", "user", "key", "created", "expires", "used ago")
     print_table(columns, rows, none="No keys. Create one: runyard key create NAME")

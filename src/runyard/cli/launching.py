@@ -105,7 +105,7 @@ def check(flags: Flags) -> None:
     """Raise WrongUsage for the first thing that does not fit together."""
     named = [flag for flag, v in _sources(flags) if v]
     if len(named) > 1:
-        raise WrongUsage(f"{' and '.join(named)}: give one of them")
+        raise WrongUsage(f"{' and '.join(named)} were given", hint="leave all but one of them out")
     if not named and not flags.config:
         raise WrongUsage(
             "nothing to run was given",
@@ -141,7 +141,7 @@ _MISFITS: Final[tuple[tuple[Callable[[Flags], bool], str, str], ...]] = (
     (
         lambda f: f.no_wait and f.follow,
         "--async and --follow contradict each other",
-        "give one of them",
+        "leave one of them out",
     ),
     (
         lambda f: f.priority is not None and f.queue is None,
@@ -161,7 +161,7 @@ _MISFITS: Final[tuple[tuple[Callable[[Flags], bool], str, str], ...]] = (
     (
         lambda f: bool(f.base_image and f.image),
         "--base-image does not go with --docker-image, which is run as it is",
-        "give one of them",
+        "leave one of them out",
     ),
 )
 
@@ -197,7 +197,10 @@ def spec_of(flags: Flags) -> dict[str, Any]:
         spec.pop("docker", None)
         LaunchSpec.parse({**spec, "job": "made-of-uri"})  # before anything is uploaded
     elif not spec.get("job") and not spec.get("docker"):
-        raise WrongUsage("--config names neither `job` nor `docker.docker_image`")
+        raise WrongUsage(
+            "--config names neither `job` nor `docker.docker_image`",
+            hint="put one of them into it, or give -u, -j or -d",
+        )
     return spec
 
 
@@ -210,7 +213,9 @@ def words(command: str | None) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(command or ""))
     except ValueError as error:
-        raise WrongUsage(f"--entry-point {command!r}: {error}") from error
+        raise WrongUsage(
+            f"--entry-point {command!r}: {error}", hint='quote it as a whole: -E "python train.py"'
+        ) from error
 
 
 def make_job(api: Api, flags: Flags, spec: dict[str, Any], owner: str) -> str:

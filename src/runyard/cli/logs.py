@@ -9,15 +9,16 @@ import typer
 from runyard.cli.tree import examples, leaf
 
 app = leaf()
-EXAMPLES = examples(
-    "runyard logs 8k2m4x1p",
-    "runyard logs -f vision/digits/8k2m4x1p",
-    "runyard logs 8k2m4x1p --tail 20",
-    "runyard logs 8k2m4x1p --offset 1048576 --raw > rest.log",
+
+
+@app.command(
+    **examples(
+        "runyard logs 8k2m4x1p",
+        "runyard logs -f vision/digits/8k2m4x1p",
+        "runyard logs 8k2m4x1p --tail 20",
+        "runyard logs 8k2m4x1p --offset 1048576 --raw > rest.log",
+    )
 )
-
-
-@app.command(**EXAMPLES)
 def logs(
     run: Annotated[str, typer.Argument(help="A run, ENTITY/PROJECT/RUN, or the id of an item.")],
     follow: Annotated[

@@ -11,7 +11,14 @@ from runyard.cli.options import All, Entity, Json, Limit, Project
 from runyard.cli.tree import branch, examples
 
 app = branch("List, show and stop runs; read their logs.")
-app.command("logs", **logs.EXAMPLES)(logs.logs)
+app.command(
+    "logs",
+    **examples(
+        "runyard run logs 8k2m4x1p",
+        "runyard run logs -f 8k2m4x1p",
+        "runyard run logs ITEM --tail 20",
+    ),
+)(logs.logs)
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run, ENTITY/PROJECT/RUN, or the id of an item.")
 ]
@@ -31,9 +38,10 @@ def list_(
     state: Annotated[
         str | None,
         typer.Option(
-            help="pending, running, preempted, finished, failed, killed or crashed.",
+            help="pending, running, preempted, finished, failed, killed or crashed; or `a,b`.",
         ),
     ] = None,
+    author: Annotated[str | None, typer.Option(help="Only of this user.")] = None,
     limit: Limit = 50,
     everything: All = False,
     as_json: Json = False,
@@ -47,6 +55,7 @@ def list_(
             entity=entity,
             project=project,
             state=state.lower() if state else None,
+            author=author,
             limit=None if everything else limit,
         )
         if as_json:

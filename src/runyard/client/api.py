@@ -82,8 +82,8 @@ class Api:
     def remove_member(self, team: str, user: str) -> None:
         self.transport.call("DELETE", _path("teams", team, "members", user))
 
-    def keys(self, *, user: str | None = None) -> Iterator[rest.KeyOut]:
-        return self._pages("/keys", rest.KeyOut, {"user": user})
+    def keys(self, *, user: str | None = None, everybody: bool = False) -> Iterator[rest.KeyOut]:
+        return self._pages("/keys", rest.KeyOut, {"user": user, "everybody": everybody or None})
 
     def create_key(
         self, name: str, *, user: str | None = None, expires_in_days: int | None = None
@@ -164,10 +164,17 @@ class Api:
         entity: str | None = None,
         project: str | None = None,
         state: str | None = None,
+        author: str | None = None,
         run_id: str | None = None,
         limit: int | None = None,
     ) -> Iterator[rest.RunOut]:
-        params = {"entity": entity, "project": project, "state": state, "run_id": run_id}
+        params = {
+            "entity": entity,
+            "project": project,
+            "state": state,
+            "author": author,
+            "name": run_id,
+        }
         return self._pages("/runs", rest.RunOut, params, limit)
 
     def run(self, run: rest.RunRef) -> rest.RunOut:
