@@ -52,8 +52,8 @@ _PROGRAMS: Mapping[str, Program] = {
     "sleep 600": runs_until_stopped(),
     "PLAIN": _prints_its_variables,
     "exit 7": ends(7, b"out\n", after=0.1),
-    "sleep 1; exit 5": ends(5, b"up\n", after=0.3),
-    "echo up; sleep 0.5": ends(0, b"up\n", after=0.1),
+    "sleep 2; exit 5": ends(5, b"up\n", after=0.3),
+    "echo up; sleep 2": ends(0, b"up\n", after=0.1),
     "echo ran": ends(0, b"ran\n"),
     **{f"exit {code}": ends(code) for code in (137, 5, 3, 0)},
 }

@@ -56,7 +56,8 @@ def container_request(
     options = _options(workload, host.settings)
     env = _variables(workload, options, host)
     network = options.network
-    if network is None and _is_loopback(env.get("WANDB_BASE_URL", "")):
+    # the agent's word alone: a job that could say so itself would get the host's network
+    if network is None and _is_loopback(workload.env.get("WANDB_BASE_URL", "")):
         if host.is_linux and host.settings.host_network:
             network = "host"
         else:

@@ -92,7 +92,7 @@ class DriverLaws:
         self, make: Connect, key: str
     ) -> None:
         driver = make()
-        handle = await driver.submit(self.shell("echo up; sleep 0.5", key))
+        handle = await driver.submit(self.shell("echo up; sleep 2", key))
         await self.printed(driver, handle)
         phases = [o.phase for o in await self.seen(driver, handle)]
         assert phases == [Phase.RUNNING, Phase.EXITED]
@@ -212,7 +212,7 @@ class DriverLaws:
         self, make: Connect, key: str
     ) -> None:
         driver = make()
-        handle = await driver.submit(self.shell("echo up; sleep 1; exit 5", key))
+        handle = await driver.submit(self.shell("echo up; sleep 2; exit 5", key))
         await self.printed(driver, handle)
         lookers = [
             asyncio.create_task(self.seen(driver, handle)),

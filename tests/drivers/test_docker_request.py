@@ -1,0 +1,212 @@
+"""From a workload to the engine's request, compared with a golden file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runyard.domain.errors import Invalid, Rejected
+from runyard.domain.workloads import Observation, Phase, Workload
+from runyard.drivers.docker_request import EngineHost, container_request
+from runyard.drivers.docker_settings import DockerSettings, HostPath, Pull, parse_docker_settings
+from runyard.drivers.docker_state import observed
+from runyard.drivers.docker_stream import Frames
+
+GOLDEN = Path(__file__).parent / "golden" / "container_request.json"
+HOST = EngineHost(
+    DockerSettings(
+        volumes={"data": HostPath("/srv/data", read_only=True), "out": HostPath("/srv/out")},
+        networks=("train",),
+        devices=("/dev/fuse",),
+        user=True,
+        env_passthrough=("HF_HOME",),
+    ),
+    {"HF_HOME": "/cache", "AGENT_KEY": "the-agents-own"},
+    "0123456789ab",
+)
+FULL = Workload(
+    "att-1",
+    entry_point=("python", "train.py"),
+    args=("--lr", "0.1; rm -rf / $(id)\n"),
+    env={"WANDB_PROJECT": "digits", "A": "overridden"},
+    secrets={"WANDB_API_KEY": "s3cret-word"},
+    image="registry.example/digits@sha256:" + "0" * 64,
+    config={
+        "env": ["A=1", "B=two words", "HF_HOME"], "gpus": 2, "shm_size": "1g", "m": "4g",
+        "memory-swap": -1, "cpus": "1.5", "cpuset-cpus": "0-3", "pids-limit": 256,
+        "ulimit": ["nofile=1024:2048"], "name": "digits", "platform": "linux/amd64",
+        "volume": ["data:/data", "out:/out"], "network": "train", "device": ["/dev/fuse"],
+        "user": "1000:1000",
+    },
+    directory="/var/lib/runyard/jobs/att-1",
+    working_dir="src",
+    gpus=("0", "3"),
+    labels={"io.runyard.run": "r1"},
+)  # fmt: skip
+SMALL = Workload("att-2", image="alpine")
+
+
+def test_the_request_is_the_golden_one() -> None:
+    """Set GOLDEN=1 to write the file anew, and review the difference."""
+    rendered = json.dumps(container_request(FULL, HOST, masked=True), indent=2) + "\n"
+    if os.environ.get("GOLDEN"):
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(rendered)
+    assert rendered == GOLDEN.read_text()
+
+
+def test_T14_rendering_masks_secrets_and_submitting_does_not() -> None:
+    assert "s3cret-word" not in json.dumps(container_request(FULL, HOST, masked=True))
+    assert "WANDB_API_KEY=s3cret-word" in container_request(FULL, HOST)["Env"]
+    assert "s3cret-word" not in repr(FULL)
+
+
+def test_an_entry_point_replaces_the_images_and_args_are_its_arguments() -> None:
+    request = container_request(replace(SMALL, entry_point=("echo", "a b"), args=("c",)), HOST)
+    assert request["Entrypoint"] == ["echo", "a b"]
+    assert request["Cmd"] == ["c"]
+
+
+def test_without_one_the_image_keeps_its_own() -> None:
+    assert not {"Entrypoint", "Cmd"} & container_request(SMALL, HOST).keys()
+    given = container_request(replace(SMALL, args=("--fast",)), HOST)
+    assert "Entrypoint" not in given
+    assert given["Cmd"] == ["--fast"]
+
+
+def test_a_container_gains_no_privilege_and_is_not_restarted() -> None:
+    settings = container_request(SMALL, HOST)["HostConfig"]
+    assert settings["SecurityOpt"] == ["no-new-privileges"]
+    assert settings["RestartPolicy"] == {"Name": "no"}
+    assert not {"Privileged", "CapAdd", "PidMode", "IpcMode", "Binds"} & settings.keys()
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8080", "http://127.0.0.1:8080/x"])
+def test_a_server_on_loopback_is_reached_through_the_hosts_network(url: str) -> None:
+    workload = replace(SMALL, env={"WANDB_BASE_URL": url})
+    request = container_request(workload, HOST)
+    assert request["HostConfig"]["NetworkMode"] == "host"
+    assert f"WANDB_BASE_URL={url}" in request["Env"]
+    chosen = container_request(replace(workload, config={"network": "train"}), HOST)
+    assert chosen["HostConfig"]["NetworkMode"] == "train"
+
+
+def test_T8_a_queue_cannot_talk_itself_into_the_hosts_network() -> None:
+    sneaky = {"env": ["WANDB_BASE_URL=http://localhost"]}
+    request = container_request(replace(SMALL, config=sneaky), HOST)
+    assert "NetworkMode" not in request["HostConfig"]
+
+
+def test_where_that_is_not_allowed_or_possible_the_address_becomes_the_gateways() -> None:
+    workload = replace(SMALL, env={"WANDB_BASE_URL": "http://localhost:8080/api"})
+    for host in (
+        replace(HOST, is_linux=False),
+        replace(HOST, settings=DockerSettings(host_network=False)),
+    ):
+        request = container_request(workload, host)
+        assert "WANDB_BASE_URL=http://host.docker.internal:8080/api" in request["Env"]
+        assert "NetworkMode" not in request["HostConfig"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "config", "request_"),
+    [
+        (("1",), {"gpus": 1}, {"DeviceIDs": ["1"]}),
+        ((), {"gpus": "all"}, {"Count": -1}),
+        ((), {"gpus": 2}, {"Count": 2}),
+        ((), {"gpus": "device=GPU-ab"}, {"DeviceIDs": ["GPU-ab"]}),
+    ],
+)
+def test_the_devices_that_the_agent_gave_out_are_asked_for(
+    gpus: tuple[str, ...], config: dict[str, Any], request_: dict[str, Any]
+) -> None:
+    rendered = container_request(replace(SMALL, gpus=gpus, config=config), HOST)
+    (devices,) = rendered["HostConfig"]["DeviceRequests"]
+    assert request_.items() <= devices.items()
+    assert devices["Capabilities"] == [["gpu"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config": {"volume": "secret:/x"}}, "data, out"),
+        ({"config": {"network": "host"}}, "train"),
+        ({"config": {"network": "container.other"}}, "train"),
+        ({"config": {"device": ["/dev/sda"]}}, "/dev/fuse"),
+        ({"config": {"env": ["AGENT_KEY"]}}, "HF_HOME"),
+        ({"config": {"privileged": True}}, "cpuset-cpus"),
+        ({"working_dir": "../../etc"}, "leaves"),
+        ({"working_dir": "/etc"}, "leaves"),
+        ({"args": ("a\0b",)}, "NUL"),
+        ({"env": {"A B": "1"}}, "A B"),
+        ({"env": {"A": "1\0"}}, "NUL"),
+        ({"secrets": {"LD=x": "s3cret-word"}}, "LD=x"),
+        ({"image": None}, "image"),
+    ],
+    ids=str,
+)
+def test_T7_T8_what_the_agent_does_not_allow_is_rejected_and_says_what_is(
+    change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        container_request(replace(SMALL, **change), HOST)
+    assert words in caught.value.message
+    assert "s3cret-word" not in caught.value.message
+
+
+def test_a_volume_that_the_operator_made_read_only_stays_so() -> None:
+    request = container_request(replace(SMALL, config={"volume": "data:/d:rw"}), HOST)
+    assert request["HostConfig"]["Mounts"][0]["ReadOnly"] is True
+
+
+def test_settings_are_read_and_every_fault_is_named() -> None:
+    settings = parse_docker_settings(
+        {"pull": "missing", "volumes": {"data": "/srv/data:ro"}, "user": True, "networks": ["n"]}
+    )
+    assert settings.pull is Pull.MISSING
+    assert settings.volumes == {"data": HostPath("/srv/data", read_only=True)}
+    assert settings.granted == {"volume", "user", "network"}
+    with pytest.raises(Invalid) as caught:
+        parse_docker_settings({"pull": "often", "volumes": {"d": "rel"}, "hots": 1, "host": "x"})
+    assert [v.path for v in caught.value.violations] == [
+        "settings.pull", "settings.volumes", "settings.hots", "settings.host",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"),
+    [
+        ({"Status": "created"}, Observation(Phase.QUEUED)),
+        ({"Status": "paused"}, Observation(Phase.RUNNING)),
+        ({"Status": "exited", "ExitCode": 0}, Observation(Phase.EXITED, 0)),
+        ({"Status": "exited", "ExitCode": 137, "OOMKilled": True},
+         Observation(Phase.EXITED, 137, "out of memory (limit 64 MiB)")),
+        ({"Status": "exited", "ExitCode": 127, "Error": "no such file"},
+         Observation(Phase.EXITED, 127, "no such file")),
+        ({"Status": "stopped", "ExitCode": 137},
+         Observation(Phase.EXITED, 137, "killed, perhaps out of memory (limit 64 MiB)")),
+    ],
+)  # fmt: skip
+def test_what_the_engine_says_is_what_is_observed(state: dict[str, Any], seen: Observation) -> None:
+    assert observed({"State": state, "HostConfig": {"Memory": 64 * 2**20}}) == seen
+
+
+def test_only_the_engines_own_word_makes_a_container_gone() -> None:
+    assert observed(None).phase is Phase.GONE
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 9, 1000])
+@pytest.mark.parametrize("skip", [0, 1, 4, 9, 10, 99])
+def test_frames_may_be_cut_anywhere(size: int, skip: int) -> None:
+    frames = [(1, b"one\n"), (2, b""), (2, b"two\xff\n"), (1, b"x")]
+    sent = b"".join(
+        bytes([kind, 0, 0, 0]) + len(body).to_bytes(4, "big") + body for kind, body in frames
+    )
+    reader = Frames(skip=skip)
+    got = b"".join(reader.feed(sent[at : at + size]) for at in range(0, len(sent), size))
+    assert got == b"one\ntwo\xff\nx"[skip:]
