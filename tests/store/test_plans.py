@@ -12,6 +12,7 @@ HOT = {
     "items by id": (items._BY_ID, {"ids": ["1", "2"]}),
     "what an agent holds": (items._HELD, {"agent_id": "a"}),
     "ids of what an agent holds": (items._HELD_IDS, {"agent_id": "a"}),
+    "renewing what an agent holds": (items._RENEW, {"agent": "a", "now": 1}),
     "what is overdue": (items._OVERDUE, {"now": 1}),
     "what a credential stands for": (accounts._BY_HASH, {"hash": "h", "now": 1}),
     "roles of a user": (accounts._ROLES, {"user": "u"}),

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from runyard.domain.access import Actor, Kind, Role
 from runyard.domain.items import AgentId, RunId
 from runyard.store import tables as t
+from runyard.store.bulk import insertion
 from runyard.store.db import Row, Tx
 from runyard.store.values import ms_or_none, to_ms
 
@@ -28,6 +29,10 @@ _BY_HASH: Final = (
         or_(_K.expires_at.is_(None), _K.expires_at > bindparam("now")),
     )
 )
+_NEW_CREDENTIALS: Final = insertion(
+    t.credentials, "id", "hash", "kind", "user_id", "agent_id", "epoch", "run_id", "name", "prefix",
+    "created_at", "expires_at",
+)  # fmt: skip
 _ROLES: Final = select(_M.team_id, _M.role).where(_M.user_id == bindparam("user"))
 
 
@@ -68,8 +73,8 @@ def actor_of(tx: Tx, token_hash: str, now: datetime) -> Actor | None:
 
 
 def add_credentials(tx: Tx, new: Sequence[Credential], now: datetime) -> None:
-    tx.run(
-        insert(t.credentials),
+    _NEW_CREDENTIALS.run(
+        tx,
         [
             {
                 "id": c.id, "hash": c.hash, "kind": c.kind.value, "user_id": c.user_id,

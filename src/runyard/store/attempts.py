@@ -6,28 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select
 
 from runyard.domain.workloads import Handle, Observation
 from runyard.store import tables as t
+from runyard.store.bulk import change, insertion
 from runyard.store.db import Row, Tx
 from runyard.store.values import from_text, to_ms, to_text
 
 _A = t.attempts.c
-_KEEP: Final = (
-    update(t.attempts)
-    .where(_A.item_id == bindparam("item"), _A.n == bindparam("attempt"))
-    .values(handle=bindparam("text"))
-)
-_SEE: Final = (
-    update(t.attempts)
-    .where(_A.item_id == bindparam("item"), _A.n == bindparam("attempt"))
-    .values(
-        phase=bindparam("b_phase"),
-        exit_code=bindparam("b_exit_code"),
-        reason=bindparam("b_reason"),
-        ended_at=bindparam("b_ended_at"),
-    )
+_ATTEMPT: Final = {"item": "item_id", "attempt": "n"}
+_OPEN: Final = insertion(t.attempts, "item_id", "n", "agent_id", "log_base", "claimed_at")
+_KEEP: Final = change(t.attempts, found_by=_ATTEMPT, sets=["handle"])
+_SEE: Final = change(
+    t.attempts, found_by=_ATTEMPT, sets=["phase", "exit_code", "reason", "ended_at"]
 )
 _ONE: Final = (
     select(t.attempts, t.runs.c.log_size)
@@ -43,8 +35,8 @@ _SIZES: Final = select(t.runs.c.id, t.runs.c.log_size).where(
 def begin(tx: Tx, claims: Sequence[tuple[str, int, str, str]], now: datetime) -> None:
     """Open attempts: (item id, number, agent id, run id). The log goes on where the run's is."""
     sizes = {r["id"]: r["log_size"] for r in tx.all(_SIZES, {"ids": [c[3] for c in claims]})}
-    tx.run(
-        insert(t.attempts),
+    _OPEN.run(
+        tx,
         [
             {"item_id": item, "n": n, "agent_id": agent, "log_base": sizes[run],
              "claimed_at": to_ms(now)}
@@ -54,13 +46,13 @@ def begin(tx: Tx, claims: Sequence[tuple[str, int, str, str]], now: datetime) ->
 
 
 def keep(tx: Tx, handles: Sequence[tuple[str, int, Handle]]) -> None:
-    tx.run(
-        _KEEP,
+    _KEEP.run(
+        tx,
         [
             {
                 "item": item,
                 "attempt": n,
-                "text": to_text({"driver": h.driver, "version": h.version, "data": h.data}),
+                "b_handle": to_text({"driver": h.driver, "version": h.version, "data": h.data}),
             }
             for item, n, h in handles
         ],
@@ -68,8 +60,8 @@ def keep(tx: Tx, handles: Sequence[tuple[str, int, Handle]]) -> None:
 
 
 def see(tx: Tx, seen: Sequence[tuple[str, int, Observation]], now: datetime) -> None:
-    tx.run(
-        _SEE,
+    _SEE.run(
+        tx,
         [
             {
                 "item": item,

@@ -30,6 +30,7 @@ from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import QueuePolicy
 from runyard.domain.runs import Run, RunState
 from runyard.store import tables as t
+from runyard.store.bulk import change, insertion
 from runyard.store.db import Row, Tx
 from runyard.store.values import at_or_none, from_ms, from_text, ms_or_none, to_ms, to_text
 
@@ -114,6 +115,7 @@ _RENEW: Final = (
     update(t.items)
     .where(
         _I.agent_id == bindparam("agent"),
+        _I.token.is_not(None),  # said only so that the partial index is used
         _I.state == "CLAIMED",
         _I.lease_expires_at > bindparam("now"),
     )
@@ -125,41 +127,29 @@ _HELD_IDS: Final = select(
     _I.agent_id == bindparam("agent_id"), _I.token.is_not(None)
 )  # fmt: skip
 
-_SWAP_ITEM: Final = (
-    update(t.items)
-    .where(
-        _I.id == bindparam("was_id"),
-        _I.state == bindparam("was_state"),
-        _I.token.is_not_distinct_from(bindparam("was_token")),
-    )
-    .values(
-        {
-            name: bindparam(f"b_{name}")
-            for name in (
-                "state", "enqueued_at", "attempt", "requeues", "agent_id", "token",
-                "lease_expires_at", "failure_stage", "failure_message", "ended_at",
-            )
-        }
-    )
+_SWAP_ITEM: Final = change(
+    t.items,
+    found_by={"was_id": "id", "was_state": "state", "was_token": "token"},
+    sets=(
+        "state", "enqueued_at", "attempt", "requeues", "agent_id", "token",
+        "lease_expires_at", "failure_stage", "failure_message", "ended_at",
+    ),
+    keeps=("last_agent_id",),
 )  # fmt: skip
-_SWAP_RUN: Final = (
-    update(t.runs)
-    .where(_R.id == bindparam("was_id"), _R.state == bindparam("was_state"))
-    .values(
-        {
-            name: bindparam(f"b_{name}")
-            for name in (
-                "state", "started_at", "ended_at", "exit_code", "reason", "stop_requested_at",
-            )
-        }
-    )
-)  # fmt: skip
-_LAST_AGENT: Final = (
-    update(t.items)
-    .where(_I.id == bindparam("was_id"))
-    .values(last_agent_id=bindparam("b_agent_id"))
+_SWAP_RUN: Final = change(
+    t.runs,
+    found_by={"was_id": "id", "was_state": "state"},
+    sets=("state", "started_at", "ended_at", "exit_code", "reason", "stop_requested_at"),
 )
-_EVENT: Final = insert(t.item_events)
+_EVENTS: Final = insertion(t.item_events, "item_id", "at", "was", "became", "actor", "detail")
+_NEW_RUNS: Final = insertion(
+    t.runs, "id", "project_id", "name", "display_name", "state", "item_id", "author_id", "job",
+    "config", "created_at",
+)  # fmt: skip
+_NEW_ITEMS: Final = insertion(
+    t.items, "id", "queue_id", "state", "priority", "enqueued_at", "run_id", "author_id",
+    "attempt", "requeues", "claim_ttl", "pinned_agent", "spec",
+)  # fmt: skip
 
 
 def _item(row: Row) -> Item:
@@ -253,16 +243,10 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
     """
     items = [(p.item, o.item) for p, o in moves if o.item != p.item]
     runs = [(p.run, o.run) for p, o in moves if o.run != p.run]
-    if items and tx.run(_SWAP_ITEM, [_item_swap(*pair) for pair in items]) != len(items):
+    if items and _SWAP_ITEM.run(tx, [_item_swap(*pair) for pair in items]) != len(items):
         raise Conflict("an item was moved by somebody else; look again")
-    if runs and tx.run(_SWAP_RUN, [_run_swap(*pair) for pair in runs]) != len(runs):
+    if runs and _SWAP_RUN.run(tx, [_run_swap(*pair) for pair in runs]) != len(runs):
         raise Conflict("a run was moved by somebody else; look again")
-    claimed = [b for w, b in items if b.state is ItemState.CLAIMED and b.lease]
-    if claimed:
-        tx.run(
-            _LAST_AGENT,
-            [{"was_id": b.id, "b_agent_id": b.lease.agent_id} for b in claimed if b.lease],
-        )
     events = [
         {
             "item_id": became.id,
@@ -276,7 +260,7 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
         if was.state is not became.state
     ]
     if events:
-        tx.run(_EVENT, events)
+        _EVENTS.run(tx, events)
     for pair, outcome in moves:
         if outcome.run != pair.run or outcome.item.state is not pair.item.state:
             tx.announce(f"run:{pair.run.id}")
@@ -301,6 +285,7 @@ def _item_swap(was: Item, became: Item) -> dict[str, Any]:
         "b_attempt": became.attempt,
         "b_requeues": became.requeues,
         "b_agent_id": lease and lease.agent_id,
+        "b_last_agent_id": lease.agent_id if lease and became.state is ItemState.CLAIMED else None,
         "b_token": lease and lease.token,
         "b_lease_expires_at": lease and to_ms(lease.expires_at),
         "b_failure_stage": failure and failure.stage,
@@ -345,8 +330,8 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
         sqlalchemy.exc.IntegrityError: a run of that name exists in the project.
     """
     at = to_ms(now)
-    tx.run(
-        insert(t.runs),
+    _NEW_RUNS.run(
+        tx,
         [
             {
                 "id": n.run.id, "project_id": n.project_id, "name": n.run_name,
@@ -357,8 +342,8 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
             for n in new
         ],
     )  # fmt: skip
-    tx.run(
-        insert(t.items),
+    _NEW_ITEMS.run(
+        tx,
         [
             {
                 "id": n.item.id, "queue_id": n.item.queue_id, "state": n.item.state.value,
@@ -370,8 +355,8 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
             for n in new
         ],
     )  # fmt: skip
-    tx.run(
-        _EVENT,
+    _EVENTS.run(
+        tx,
         [
             {"item_id": n.item.id, "at": at, "was": None, "became": n.item.state.value,
              "actor": actor, "detail": ""}

@@ -1,0 +1,93 @@
+"""
+Many rows in one statement, where a statement each would cost a trip or a plan each.
+
+SQLite runs beside us, so there a prepared statement, once for each row, is the fastest way.
+PostgreSQL gets all rows at once, as one array for each column: the text of the statement is
+the same for any number of rows, so it is parsed once, and the count of rows that it changed
+is as exact as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Executable,
+    FromClause,
+    Table,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from runyard.store.db import Tx
+
+Rows = Sequence[Mapping[str, Any]]
+_NEW: Final = "new_rows"
+
+
+class Bulk:
+    """A write that is made once for each row of parameters."""
+
+    def __init__(self, each: Executable, together: Executable) -> None:
+        self._each, self._together = each, together
+
+    def run(self, tx: Tx, rows: Rows) -> int:
+        """Write the rows; return how many rows of the table were changed."""
+        if not tx.is_postgres:
+            return tx.run(self._each, rows)
+        return tx.run(self._together, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def insertion(table: Table, *names: str) -> Bulk:
+    """Return an insert of rows that have these columns; the others get their defaults."""
+    new = _arrays({name: table.c[name] for name in names})
+    together = insert(table).from_select(list(names), select(*(new.c[name] for name in names)))
+    each = insert(table).values({name: bindparam(name) for name in names})
+    return Bulk(each, together)
+
+
+def change(
+    table: Table,
+    *,
+    found_by: Mapping[str, str],
+    sets: Sequence[str],
+    keeps: Sequence[str] = (),
+) -> Bulk:
+    """Return an update of the rows in which columns equal parameters, NULL being equal to NULL.
+
+    `found_by` maps parameters to columns. `sets` are columns that take their parameter,
+    `b_<column>`; `keeps` take it too, but keep what they have where it is None.
+    """
+    typed: dict[str, ColumnElement[Any]] = {p: table.c[name] for p, name in found_by.items()}
+    typed |= {f"b_{name}": table.c[name] for name in (*sets, *keeps)}
+
+    def updated(given: Callable[[str], ColumnElement[Any]]) -> Executable:
+        found = [_is(table.c[name], given(p)) for p, name in found_by.items()]
+        values = {name: given(f"b_{name}") for name in sets}
+        values |= {name: func.coalesce(given(f"b_{name}"), table.c[name]) for name in keeps}
+        return update(table).where(*found).values(values)
+
+    new = _arrays(typed)
+    return Bulk(
+        updated(lambda name: bindparam(name, type_=typed[name].type)),
+        updated(lambda name: new.c[name]),
+    )
+
+
+def _is(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column.is_not_distinct_from(value) if column.nullable else column == value
+
+
+def _arrays(typed: Mapping[str, ColumnElement[Any]]) -> FromClause:
+    """Return the table that PostgreSQL makes of one array for each of these parameters."""
+    arrays = [bindparam(name, type_=ARRAY(c.type)) for name, c in typed.items()]
+    rows = func.unnest(*arrays).table_valued(*(column(n, c.type) for n, c in typed.items()))
+    return cast(FromClause, rows.render_derived(name=_NEW))
