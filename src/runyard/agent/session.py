@@ -23,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 UNLIMITED: Final = 200  # items to lease at once where there is no limit
 SETTLE: Final = 0.1  # seconds that a full agent waits for a slot before it asks for news alone
-LONGEST_CALM: Final = 1.0  # seconds between answers that came at once and said nothing new
+LONGEST_CALM: Final = 0.25  # seconds between answers that came at once and said nothing new
 IDLE_WAIT: Final = 1.0  # seconds to wait for work before an agent that leaves when idle does
 
 
@@ -170,7 +170,7 @@ class Session:
     async def _calm_down(self, news: bool, began: float) -> None:
         """Do not ask in a tight loop, should the server keep answering at once with no news."""
         took = asyncio.get_running_loop().time() - began
-        if news or took > LONGEST_CALM:
+        if news or took > 1.0:
             self._empty_answers = 0
             return
         self._empty_answers += 1
