@@ -19,7 +19,7 @@ from runyard.wire.rest import RunOut, RunRef
 _BREATH: Final = 0.2  # seconds before asking again, where a stream ended and the run did not
 _TAIL_STEP: Final = 1 << 16  # bytes
 _NEWLINE: Final = 0x0A
-_KEEP_ALIVE_CHECK: Final = 10.0  # seconds: under the interval in which servers send comments
+_KEEP_ALIVE_CHECK: Final = 5.0  # seconds: under the interval in which servers send comments
 
 
 def is_over(run: RunOut) -> bool:
@@ -65,9 +65,9 @@ def changes(api: Api, run: RunRef, *, timeout: float | None = None) -> Iterator[
         try:
             for now in _connection(api, run, deadline):
                 patience.reset()
-                if now != last:
-                    last = now
+                if _news(now) != _news(last):
                     yield now
+                last = now
         except Unavailable:
             if not patience.wait():
                 raise
@@ -75,6 +75,9 @@ def changes(api: Api, run: RunRef, *, timeout: float | None = None) -> Iterator[
 
 def wait(api: Api, run: RunRef, *, timeout: float | None = None) -> RunOut:
     """Return the run when it has ended. Raises as `changes`."""
+    now = api.run(run)
+    if is_over(now):
+        return now
     *_, last = changes(api, run, timeout=timeout)
     return last
 
@@ -99,6 +102,11 @@ def _connection(api: Api, run: RunRef, deadline: float | None) -> Iterator[RunOu
                 yield now
                 if is_over(now):
                     return
+
+
+def _news(run: RunOut | None) -> RunOut | None:
+    """Return what is worth telling of a run: everything but the size of its log."""
+    return run and run.model_copy(update={"log_bytes": 0})
 
 
 def _left(deadline: float) -> float:

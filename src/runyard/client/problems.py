@@ -70,7 +70,7 @@ def _by_status(status: int) -> type[RunyardError]:
 
 
 def _wait(retry_after: str | None) -> timedelta:
-    seconds = int(retry_after) if retry_after and retry_after.isdigit() else 2
+    seconds = int(retry_after) if retry_after and retry_after.isdigit() else 0
     return timedelta(seconds=min(seconds, 60))
 
 

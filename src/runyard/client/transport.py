@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -77,6 +78,8 @@ class Transport:
             verify=base_url.startswith("https:"),
             trust_env=urlsplit(base_url).hostname not in _LOOPBACK,
         )
+        # Notebooks close nothing: what is no longer used closes itself.
+        weakref.finalize(self, self._http.close)
 
     def close(self) -> None:
         self._http.close()
