@@ -15,7 +15,7 @@ def test_a_driver_is_made_once_in_a_directory_of_its_own(tmp_path: Path) -> None
 
 
 def test_an_unknown_resource_names_those_that_are_there(tmp_path: Path) -> None:
-    with pytest.raises(Rejected, match="it has .*local-process"):
+    with pytest.raises(Rejected, match=r"it has .*local-process"):
         Drivers(tmp_path, {}).get("quantum")
 
 

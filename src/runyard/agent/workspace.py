@@ -49,14 +49,21 @@ class Workspaces:
     async def fill(self, key: str, fetch: Callable[[Path], Awaitable[None]]) -> Path:
         """Return the directory of an attempt's files; `fetch` fills it unless it is there."""
         ready = self.directory(key)
-        if await asyncio.to_thread(ready.is_dir):
-            return ready
-        half = self._root / key / "fetching"
-        await asyncio.to_thread(shutil.rmtree, half, ignore_errors=True)
-        await asyncio.to_thread(half.mkdir, 0o700, parents=True)
-        await fetch(half)
-        await asyncio.to_thread(half.rename, ready)
+        half = await asyncio.to_thread(self._begin, ready)
+        if half is not None:
+            await fetch(half)
+            half.rename(ready)
         return ready
+
+    @staticmethod
+    def _begin(ready: Path) -> Path | None:
+        """Return an empty directory to be filled, or None if the whole is there."""
+        if ready.is_dir():
+            return None
+        half = ready.with_name("fetching")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(mode=0o700, parents=True)
+        return half
 
     async def remove(self, key: str) -> None:
         """Delete what is on disk of an attempt. Repeatable."""
