@@ -19,7 +19,7 @@ from runyard.store.db import Row, Tx
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Names that are words of our paths: an entity with such a name would read as a route (T2).
 RESERVED: Final = frozenset(
-    {"api", "admin", "healthz", "readyz", "metrics", "login", "static", "graphql", "files", "me"}
+    {"api", "healthz", "readyz", "metrics", "login", "static", "graphql", "files", "me"}
 )
 
 
@@ -79,6 +79,7 @@ def create_team(call: Call, name: str) -> Row:
     team_id = call.new_id()
     _add_entity(call, team_id, name, "team")
     accounts.set_role(call.tx, team_id, call.actor.user_id, Role.ADMIN)
+    call.tx.announce("credentials")  # what a key stands for includes the roles of its owner
     row = accounts.entity(call.tx, name)
     assert row is not None
     return row
@@ -105,6 +106,7 @@ def set_member(call: Call, team: str, user: str, role: str) -> None:
     if Role.named(role) is not Role.ADMIN:
         _keep_an_admin(call, row["id"], user_id)
     accounts.set_role(call.tx, row["id"], user_id, Role.named(role))
+    call.tx.announce("credentials")
 
 
 def remove_member(call: Call, team: str, user: str) -> None:
@@ -113,6 +115,7 @@ def remove_member(call: Call, team: str, user: str) -> None:
     _keep_an_admin(call, row["id"], user_id)
     if not accounts.drop_member(call.tx, row["id"], user_id):
         raise NotFound(f"{user} is no member of {team}")
+    call.tx.announce("credentials")
 
 
 def create_key(call: Call, *, name: str, user: str | None, days: int | None) -> NewKey:

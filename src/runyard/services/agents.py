@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.exc import IntegrityError
 
@@ -17,6 +17,7 @@ from runyard.services.call import AGENT_PREFIX, Call, token_hash
 from runyard.store import accounts, agents
 from runyard.wire import agent as wire
 
+_EPOCHS_TOLD: Final = 5
 Listed = tuple[Agent, list[str], int, dict[str, Any]]
 
 
@@ -78,7 +79,9 @@ def _new_epoch(call: Call, entity_id: str, entity: str, asked: wire.Register) ->
 
 def _token(call: Call, agent: Agent) -> str:
     secret = AGENT_PREFIX + call.new_secret()
-    accounts.drop_agent_tokens(call.tx, agent.id)
+    # The tokens of the last few processes stay, opening nothing: with them an old process is
+    # told that it is an old one, and leaves, where without it could only be told "unknown".
+    accounts.drop_agent_tokens(call.tx, agent.id, below=agent.epoch - _EPOCHS_TOLD)
     call.tx.announce("credentials")
     credential = accounts.Credential(
         id=call.new_id(),

@@ -16,7 +16,7 @@ from typing import Final
 
 from runyard.domain import outcomes
 from runyard.domain.access import Kind
-from runyard.domain.errors import Conflict, Invalid, RunyardError, StaleLease
+from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, StaleLease
 from runyard.domain.items import (
     LEASE_TTL,
     AgentId,
@@ -289,6 +289,24 @@ def _observation(m: wire.Observe) -> Observation:
         return Observation(Phase(m.phase), m.exit_code, m.reason[:4096])
     except ValueError:
         raise Invalid(f"phase: {m.phase!r} is none of {', '.join(Phase)}") from None
+
+
+def need_upload(call: Call, agent_id: AgentId, item_id: str, digest: str) -> None:
+    """Pass if the agent holds the item and the item's job is made of this upload (T22).
+
+    Raises:
+        NotFound: otherwise, whatever the reason is.
+    """
+    pair = items.locked(call.tx, [item_id]).get(item_id)
+    lease = pair.item.lease if pair else None
+    source = pair.spec["source"] if pair else {}
+    if (
+        lease is None
+        or lease.agent_id != agent_id
+        or lease.expires_at <= call.now
+        or digest not in (source.get("archive"), source.get("patch"))
+    ):
+        raise NotFound(f"no upload {digest} of an item {item_id} that this agent holds")
 
 
 def give_back(call: Call, agent_id: AgentId, agent_name: str) -> None:

@@ -60,6 +60,7 @@ def list_runs(
     project: str | None,
     states: Collection[str],
     name: str | None,
+    author: str | None,
     before: str | None,
     limit: int,
 ) -> Sequence[Row]:
@@ -76,6 +77,7 @@ def list_runs(
         project=project,
         states=states,
         name=name,
+        author_id=_user_id(call, author),
     )
 
 

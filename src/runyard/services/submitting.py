@@ -26,7 +26,7 @@ from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve
 from runyard.services import accounts, jobs, queues
 from runyard.services.call import Call
 from runyard.store import accounts as account_rows
-from runyard.store import items
+from runyard.store import agents, items
 from runyard.store.values import to_text
 
 DEFAULT_PROJECT: Final = "default"
@@ -110,6 +110,10 @@ def _write(call: Call, queue: Queue, new: Sequence[items.NewItem]) -> None:
             hint="leave run_id out and one is made for you",
         ) from error
     call.tx.announce(f"queue:{queue.entity}/{queue.name}", len(new))
+    for name in {n.pinned_agent for n in new} - {None}:
+        # The queue's news might wake another agent, for whom there is nothing.
+        if name and (agent := agents.named(call.tx, queue.entity_id, name)):
+            call.tx.announce(f"agent:{agent}")
 
 
 def _queue(call: Call, entity: str | None, name: str) -> Queue:

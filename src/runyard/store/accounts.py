@@ -88,7 +88,9 @@ def add_credentials(tx: Tx, new: Sequence[Credential], now: datetime) -> None:
 
 
 _OF_RUNS: Final = delete(t.credentials).where(_K.run_id.in_(bindparam("runs", expanding=True)))
-_OF_AGENT: Final = delete(t.credentials).where(_K.agent_id == bindparam("agent"))
+_OF_AGENT: Final = delete(t.credentials).where(
+    _K.agent_id == bindparam("agent"), _K.epoch < bindparam("below")
+)
 _USED: Final = (
     update(t.credentials).where(_K.id == bindparam("key")).values(last_used_at=bindparam("at"))
 )
@@ -98,8 +100,9 @@ def drop_run_tokens(tx: Tx, run_ids: Sequence[str]) -> None:
     tx.run(_OF_RUNS, {"runs": list(run_ids)})
 
 
-def drop_agent_tokens(tx: Tx, agent_id: str) -> None:
-    tx.run(_OF_AGENT, {"agent": agent_id})
+def drop_agent_tokens(tx: Tx, agent_id: str, *, below: int = 2**31 - 1) -> None:
+    """Drop the tokens of an agent, or those of its epochs below one."""
+    tx.run(_OF_AGENT, {"agent": agent_id, "below": below})
 
 
 def note_use(tx: Tx, used: Sequence[tuple[str, datetime]]) -> None:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
-from runyard.domain.errors import Conflict
+from runyard.domain.errors import Conflict, Unavailable
 from runyard.store import tables as t
 from runyard.store.db import Tx
 from runyard.store.values import to_ms
@@ -39,11 +40,19 @@ def answer(tx: Tx, user_id: str, key: str, request_hash: str) -> str | None:
 def remember(
     tx: Tx, user_id: str, key: str, request_hash: str, response: str, now: datetime
 ) -> None:
-    tx.run(
-        insert(t.idempotency_keys),
-        {"user_id": user_id, "key": key, "request_hash": request_hash, "response": response,
-         "created_at": to_ms(now)},
-    )  # fmt: skip
+    """Keep the answer.
+
+    Raises:
+        Unavailable: the same request is being answered elsewhere right now.
+    """
+    values = {
+        "user_id": user_id, "key": key, "request_hash": request_hash, "response": response,
+        "created_at": to_ms(now),
+    }  # fmt: skip
+    try:
+        tx.run(insert(t.idempotency_keys), values)
+    except IntegrityError as error:
+        raise Unavailable("the same request is being answered; send it again") from error
 
 
 def forget_old(tx: Tx, now: datetime) -> int:

@@ -8,12 +8,14 @@ first does. Ids are ordered by time, so "newest first" is the primary key backwa
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, func, select
 
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
+from runyard.store.values import to_ms
 
 _I, _R, _Q, _E, _P, _A, _T = (
     t.items.c, t.runs.c, t.queues.c, t.entities.c, t.projects.c, t.agents.c, t.attempts.c,
@@ -153,6 +155,29 @@ def last_event(tx: Tx) -> int:
     return tx.scalar(select(func.max(t.item_events.c.seq))) or 0
 
 
+_NUMBERS: Final = (
+    select(t.item_events.c.seq, t.item_events.c.at)
+    .where(t.item_events.c.seq > bindparam("seq"))
+    .order_by(t.item_events.c.seq)
+    .limit(bindparam("limit"))
+)
+_YOUNG: Final = timedelta(seconds=2)  # longer than a transaction lasts
+
+
+def settled(tx: Tx, seq: int, *, now: datetime, limit: int) -> tuple[int, bool]:
+    """Return the number up to which nothing can appear any more, and whether more is there.
+
+    Numbers are given before transactions commit, so a gap before a young event may be one
+    that is about to be filled; an old one is of a transaction that was taken back.
+    """
+    young = to_ms(now - _YOUNG)
+    for row in tx.all(_NUMBERS, {"seq": seq, "limit": limit}):
+        if row["seq"] > seq + 1 and row["at"] > young:
+            return seq, True
+        seq = row["seq"]
+    return seq, False
+
+
 def runs(
     tx: Tx,
     *,
@@ -162,6 +187,7 @@ def runs(
     project: str | None = None,
     states: Collection[str] = (),
     name: str | None = None,
+    author_id: str | None = None,
 ) -> Sequence[Row]:
     """Return runs, the newest first; `targets` are the entities whose runs may be seen."""
     found = _RUNS.order_by(_R.id.desc()).limit(limit)
@@ -175,6 +201,8 @@ def runs(
         found = found.where(_R.state.in_(list(states)))
     if name is not None:
         found = found.where(_R.name == name)
+    if author_id is not None:
+        found = found.where(_R.author_id == author_id)
     return tx.all(found)
 
 
