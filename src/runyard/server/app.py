@@ -1,0 +1,197 @@
+"""
+The server, put together: the one place where its parts meet.
+
+    Outermost ─▶ Guard ─▶ Gate ─▶ BodyLimit ─▶ routes ─▶ Edge ─▶ services, one transaction each
+                                                 │
+                                     Hub ◀── announced, after each commit
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runyard import __version__
+from runyard.server import (
+    openapi,
+    probes,
+    problems,
+    rest_agents,
+    rest_jobs,
+    rest_people,
+    rest_queues,
+    rest_runs,
+    starting,
+    streams,
+)
+from runyard.server.agent_routes import AgentRoutes
+from runyard.server.auth import Door, Gate, Keys, inventory
+from runyard.server.edge import SERVER, Edge, utc_now
+from runyard.server.guard import BodyLimit, Guard, Outermost
+from runyard.server.metrics import Metrics
+from runyard.server.presence import FLUSH_EVERY, Presence
+from runyard.server.settings import ServerSettings
+from runyard.server.submissions import Submissions
+from runyard.server.sweeper import Sweeper, every, note_life
+from runyard.server.wakeups import Hub
+from runyard.store.db import Database
+from runyard.store.files import Files
+from runyard.store.notify import Listener
+
+
+class Server:
+    """An ASGI application, and the parts that whoever runs it needs in hand."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        database: Database,
+        *,
+        clock: Callable[[], datetime],
+        say: Callable[[str], None],
+    ) -> None:
+        assert settings.files_dir is not None
+        self.settings, self.database, self._say = settings, database, say
+        self.metrics, self.hub = Metrics(), Hub()
+        self.edge = Edge(database, self.metrics, clock=clock)
+        self.keys = Keys(self.edge)
+        self.presence = Presence(self.edge)
+        self.sweeper = Sweeper(self.edge, self.metrics)
+        self.files = Files(settings.files_dir)
+        self.api = self._routes()
+        self.doors = inventory(self.api.router.routes)
+        self._app = self._wrapped(self.api, self.doors)
+        database.announced = self._announced
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def _routes(self) -> FastAPI:
+        app = FastAPI(
+            title="Runyard",
+            version=__version__,
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            lifespan=lambda _: self._life(),
+        )
+        problems.install(app)
+        openapi.install(app)
+        for path, method, endpoint in self._hot():
+            app.router.routes.append(Route(path, endpoint, methods=[method]))
+        rest_people.add(app, self.edge)
+        rest_queues.add(app, self.edge)
+        rest_runs.add(app, self.edge)
+        rest_jobs.add(app, self.edge, self.files, self.settings)
+        rest_agents.add(app, self.edge)
+        follower = streams.Follower(
+            self.edge, self.hub, self.keys, self.metrics, most=self.settings.max_streams
+        )
+        streams.add(app, follower)
+        probes.add(app, self.edge, self.hub, self.metrics)
+        return app
+
+    def _hot(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        agents = AgentRoutes(
+            self.edge, self.hub, self.presence, self.metrics, self.files, self.settings
+        )
+        submissions = Submissions(self.edge, self.metrics)
+        one = "/api/v1/agents/{agent_id}"
+        return [
+            (f"{one}/poll", "POST", agents.poll),
+            (f"{one}/moves", "POST", agents.moves),
+            (f"{one}/logs", "POST", agents.logs),
+            (f"{one}/blobs/{{item_id}}/{{digest}}", "GET", agents.blob),
+            (one, "DELETE", agents.leave),
+            ("/api/v1/agents", "POST", agents.register),
+            ("/api/v1/queues/{entity}/{queue}/items", "POST", submissions.submit),
+        ]
+
+    def _wrapped(self, app: FastAPI, doors: Sequence[tuple[Route, Door]]) -> ASGIApp:
+        gate = Gate(BodyLimit(app, self.settings), doors, self.keys)
+        outer = Outermost(Guard(gate, self.settings), self.metrics)
+
+        async def lifespan_aside(scope: Scope, receive: Receive, send: Send) -> None:
+            await (app if scope["type"] == "lifespan" else outer)(scope, receive, send)
+
+        return lifespan_aside
+
+    @contextlib.asynccontextmanager
+    async def _life(self) -> AsyncIterator[None]:
+        self.hub.start()
+        await anyio.to_thread.run_sync(starting.prepare, self.database)
+        kept = starting.kept_key(self.settings)
+        secret, is_first = await self.edge.write(
+            SERVER, lambda call: starting.own_key(call, self.settings, kept)
+        )
+        if told := starting.hand_over(self.settings, secret, is_first=is_first):
+            self._say(told)
+        listener = self._listener()
+        tasks = [
+            asyncio.create_task(every(FLUSH_EVERY, lambda: note_life(self.presence, self.keys))),
+            asyncio.create_task(every(self.settings.sweep_interval_s, self.sweeper.run_once)),
+        ]
+        try:
+            yield
+        finally:
+            self.hub.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await note_life(self.presence, self.keys)
+            if listener is not None:
+                await anyio.to_thread.run_sync(listener.stop)
+
+    def _announced(self, topics: Mapping[str, int]) -> None:
+        if "credentials" in topics:
+            self.keys.forget()  # here and now: the next request may follow at once
+        if not self.database.is_postgres:
+            self.hub.announced(topics)
+
+    def _listener(self) -> Listener | None:
+        """Hear all servers of the database, this one included, by one channel."""
+        if not self.database.is_postgres:
+            return None
+        listener = Listener(self.database, self._heard, self._missed)
+        listener.start()
+        return listener
+
+    def _heard(self, topics: Mapping[str, int]) -> None:
+        if "credentials" in topics:
+            self.keys.forget()
+        self.hub.announced(topics)
+
+    def _missed(self) -> None:
+        self.keys.forget()
+        self.hub.missed()
+
+
+def create_app(
+    settings: ServerSettings,
+    *,
+    database: Database | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    say: Callable[[str], None] = print,
+) -> Server:
+    """Put a server together. The database is first touched when its lifespan begins.
+
+    `say` is given what the first start tells the operator: how to log in.
+    """
+    opened = database or Database(settings.database_url)
+    return Server(settings, opened, clock=clock, say=say)
+
+
+def create_openapi() -> dict[str, Any]:
+    """Return the OpenAPI document; nothing is opened or written for it."""
+    settings = ServerSettings(home=Path("unused"), database_url="sqlite:///unused.db")
+    return create_app(settings).api.openapi()

@@ -1,0 +1,154 @@
+"""
+What an operator can choose. Flags win over the environment, the environment over defaults.
+
+Every setting `name` is read from the variable `RUNYARD_NAME`; lists are separated by commas.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from runyard.domain.errors import Invalid, Violation
+
+PREFIX = "RUNYARD_"
+
+
+class ServerSettings(BaseModel):
+    """Each setting is a flag of `runyard server` or a variable `RUNYARD_<NAME>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    home: Annotated[
+        Path, Field(description="Directory of the server's data: database, files, first key.")
+    ] = Path("~/.runyard")
+    database_url: Annotated[
+        str,
+        Field(
+            description="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`. Empty: the "
+            "file `runyard.db` in `home`."
+        ),
+    ] = ""
+    files_dir: Annotated[
+        Path | None,
+        Field(description="Directory of uploads. Unset: `files` in `home`. Replicas share it."),
+    ] = None
+    host: Annotated[
+        str, Field(description="Address to listen on. `0.0.0.0` is every IPv4 address.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes any.")] = (
+        8080
+    )
+    public_url: Annotated[
+        str,
+        Field(description="Address that people and agents use, if a proxy is in between."),
+    ] = ""
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Host names that requests may name, beside `localhost`, IP addresses and "
+            "the host of `public_url`. Exact names, no patterns."
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Addresses of proxies whose `X-Forwarded-For` and `-Proto` are believed."
+        ),
+    ] = ()
+    admin_name: Annotated[
+        str, Field(description="Name of the admin that the first start creates.")
+    ] = "admin"
+    max_body_bytes: Annotated[
+        int, Field(ge=1 << 16, description="Largest body of an ordinary request, in bytes.")
+    ] = 8 << 20
+    max_upload_bytes: Annotated[
+        int, Field(ge=1, description="Largest upload of code or of a patch, in bytes.")
+    ] = 1 << 30
+    max_log_bytes: Annotated[
+        int, Field(ge=1 << 10, description="Most output that is kept of one run, in bytes.")
+    ] = 1 << 30
+    max_streams: Annotated[
+        int, Field(ge=1, description="Most event and log streams that one user has open.")
+    ] = 100
+    sweep_interval_s: Annotated[
+        float,
+        Field(gt=0, le=60, description="Seconds between looks for leases that ran out."),
+    ] = 5.0
+    log_format: Annotated[
+        str, Field(pattern="^(console|json)$", description="How the log is written.")
+    ] = "console"
+
+    @model_validator(mode="after")
+    def _know_paths(self) -> ServerSettings:
+        home = self.home.expanduser().absolute()
+        object.__setattr__(self, "home", home)
+        if not self.database_url:
+            object.__setattr__(self, "database_url", f"sqlite:///{home / 'runyard.db'}")
+        object.__setattr__(self, "files_dir", (self.files_dir or home / "files").expanduser())
+        return self
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], **flags: Any) -> ServerSettings:
+        """Read settings; flags that are None were not given.
+
+        Raises:
+            Invalid: with a violation for each bad value.
+        """
+        given: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            value = environ.get(PREFIX + name.upper())
+            if value:
+                is_list = "tuple" in str(field.annotation)
+                given[name] = _listed(value) if is_list else value
+        given |= {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            wrong = [
+                Violation(".".join(map(str, e["loc"])), f"{e['msg']}; given was {e['input']!r}")
+                for e in error.errors()
+            ]
+            raise Invalid(
+                "the server's settings are not valid: " + "; ".join(map(str, wrong)),
+                hint="runyard server --help",
+                violations=wrong,
+            ) from None
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs of this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """The address to give to people."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Names that the Host header may carry, in lower case, without port."""
+        public = urlsplit(self.public_url).hostname if self.public_url else None
+        names = {"localhost", self.host, *self.allowed_hosts, *([public] if public else [])}
+        return frozenset(name.lower() for name in names)
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,0 +1,226 @@
+"""From rows and domain values to the bodies of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from runyard.domain.agents import LOST_AFTER, Agent
+from runyard.domain.items import ItemState
+from runyard.domain.jobs import JobVersion
+from runyard.domain.queues import Queue
+from runyard.domain.runs import RunState
+from runyard.domain.status import Shown, shown
+from runyard.services.agents import Listed
+from runyard.services.queues import Counts
+from runyard.store.db import Row
+from runyard.store.values import at_or_none, from_ms, from_text
+from runyard.wire import rest
+
+
+class Now:
+    """What the shown status depends on beside the row: the time, and which queues are served."""
+
+    def __init__(self, at: datetime, served: Collection[str] = ()) -> None:
+        self._at, self._served = at, served
+
+    def status(self, row: Row) -> Shown:
+        seen = at_or_none(row["agent_seen_at"])
+        return shown(
+            ItemState(row["state"]) if row["state"] is not None else None,
+            RunState(row["run_state"]),
+            stopping=row["stop_requested_at"] is not None,
+            queue_served=row["queue_id"] in self._served,
+            agent_live=seen is None or self._at - seen < LOST_AFTER,
+        )
+
+    def item(self, row: Row) -> rest.ItemOut:
+        return rest.ItemOut.model_construct(**self._item(row))
+
+    def item_detail(
+        self, row: Row, warnings: Sequence[Row], events: Sequence[Row]
+    ) -> rest.ItemDetail:
+        return rest.ItemDetail.model_construct(
+            **self._item(row),
+            spec=from_text(row["spec"]),
+            warnings=[
+                rest.WarningOut(at=from_ms(w["at"]), stage=w["stage"], message=w["message"])
+                for w in warnings
+            ],
+            events=[event(e) for e in events],
+        )
+
+    def _item(self, row: Row) -> dict[str, Any]:
+        return {
+            "id": row["id"],
+            "queue": row["queue"],
+            "queue_entity": row["queue_entity"],
+            "state": row["state"],
+            "status": self.status(row).value,
+            "priority": row["priority"],
+            "attempt": row["attempt"],
+            "requeues": row["requeues"],
+            "run": run_ref(row),
+            "job": row["job"],
+            "author": row["author"],
+            "agent": row["agent"],
+            "created_at": from_ms(row["created_at"]),
+            "enqueued_at": from_ms(row["enqueued_at"]),
+            "started_at": at_or_none(row["started_at"]),
+            "ended_at": at_or_none(row["ended_at"]),
+            "exit_code": row["exit_code"],
+            "reason": row["reason"],
+            "failure": _failure(row),
+        }
+
+    def run(self, row: Row) -> rest.RunOut:
+        return rest.RunOut(
+            entity=row["target"],
+            project=row["project"],
+            run_id=row["run_name"],
+            name=row["display_name"],
+            state=row["run_state"],
+            status=self.status(row).value,
+            author=row["author"],
+            job=row["job"],
+            item_id=row["id"],
+            queue=row["queue"],
+            config=from_text(row["config"]),
+            created_at=from_ms(row["created_at"]),
+            started_at=at_or_none(row["started_at"]),
+            ended_at=at_or_none(row["run_ended_at"]),
+            exit_code=row["exit_code"],
+            reason=row["reason"],
+            stop_requested_at=at_or_none(row["stop_requested_at"]),
+            log_bytes=row["log_size"],
+            log_truncated=row["log_truncated"],
+        )
+
+
+def run_ref(row: Row) -> rest.RunRef:
+    return rest.RunRef(
+        entity=row["target"],
+        project=row["project"],
+        run_id=row["run_name"],
+        name=row["display_name"],
+    )
+
+
+def _failure(row: Row) -> rest.FailureOut | None:
+    if row["failure_stage"] is None:
+        return None
+    return rest.FailureOut(
+        stage=row["failure_stage"],
+        message=row["failure_message"] or "",
+        detail=row["failure_detail"] or "",
+    )
+
+
+def event(row: Row) -> rest.EventOut:
+    return rest.EventOut(
+        seq=row["seq"],
+        at=from_ms(row["at"]),
+        item_id=row["item_id"],
+        queue=row["queue"],
+        run_id=row["run_name"],
+        was=row["was"],
+        became=row["became"],
+        actor=row["actor"],
+        detail=row["detail"],
+    )
+
+
+def queue(found: Queue, counts: Counts) -> rest.QueueOut:
+    pending, running, agents = counts
+    return rest.QueueOut(
+        id=found.id,
+        entity=found.entity,
+        name=found.name,
+        resource=found.resource.value,
+        config=dict(found.config),
+        policy=asdict(found.policy),
+        created_at=found.created_at,
+        created_by=found.created_by,
+        pending=pending,
+        running=running,
+        agents=agents,
+    )
+
+
+def user(row: Row) -> rest.UserOut:
+    return rest.UserOut(
+        id=row["id"],
+        name=row["name"],
+        is_admin=row["is_admin"],
+        created_at=from_ms(row["created_at"]),
+    )
+
+
+def team(row: Row) -> rest.TeamOut:
+    return rest.TeamOut(id=row["id"], name=row["name"], created_at=from_ms(row["created_at"]))
+
+
+def key(row: Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "user": row["user"],
+        "prefix": row["prefix"],
+        "created_at": from_ms(row["created_at"]),
+        "expires_at": at_or_none(row["expires_at"]),
+        "last_used_at": at_or_none(row["last_used_at"]),
+    }
+
+
+def job(row: Row, aliases: Sequence[str]) -> rest.JobOut:
+    return rest.JobOut(
+        entity=row["entity"],
+        project=row["project"],
+        name=row["name"],
+        description=row["description"],
+        latest=row["latest"],
+        aliases=list(aliases),
+        created_at=from_ms(row["created_at"]),
+    )
+
+
+def job_version(version: JobVersion, *, created: bool = False) -> rest.JobVersionOut:
+    return rest.JobVersionOut(
+        path=version.path,
+        entity=version.entity,
+        project=version.project,
+        name=version.name,
+        version=version.version,
+        aliases=list(version.aliases),
+        source=version.source.to_json(),
+        description=version.description,
+        created_by=version.created_by,
+        created_at=version.created_at,
+        created=created,
+    )
+
+
+def agent(listed: Listed, now: datetime) -> rest.AgentOut:
+    found, queues, running, config = listed
+    return rest.AgentOut(
+        id=found.id,
+        entity=found.entity,
+        name=found.name,
+        hostname=found.hostname,
+        version=found.version,
+        status=_agent_status(found, now),
+        live=found.is_live(now),
+        queues=queues,
+        max_jobs=found.max_jobs,
+        running=running,
+        registered_at=found.registered_at,
+        last_seen_at=found.last_seen_at,
+        stop_requested_at=found.stop_requested_at,
+        config=config,
+    )
+
+
+def _agent_status(found: Agent, now: datetime) -> str:
+    return found.status.value if found.is_live(now) else "KILLED"
