@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from runyard.wire.rest import RunRef
 
 _LEAVE: Final = 30.0  # seconds for the agent to end after its job has
-_SERVER_STOP: Final = 15.0
 _SLOTS: Final = 1000
 
 
@@ -67,9 +66,7 @@ def run_here(flags: Flags, spec: dict[str, Any]) -> int:
                 return 0
             try:
                 _guard(api, agent, item.run)
-                code = follow(
-                    api, item.run, raw=flags.raw, as_json=flags.as_json, stop_on_interrupt=True
-                )
+                code = follow(api, item.run, raw=flags.raw, as_json=flags.as_json, here=True)
                 if agent.exit_code:
                     raise agent.failure()
                 return code
@@ -107,7 +104,7 @@ def _server(where: Path, *, stays: bool) -> Iterator[Credentials]:
         yield found
     finally:
         child.ask_to_stop()
-        if child.wait(_SERVER_STOP) is None:
+        if child.wait(local.STOP_TIMEOUT) is None:
             child.kill()
 
 

@@ -17,6 +17,7 @@ from runyard.client import follow as following
 from runyard.client.printable import Printable
 from runyard.domain.errors import RunyardError
 from runyard.domain.runs import RunState
+from runyard.domain.status import Shown
 
 if TYPE_CHECKING:
     from runyard.client.api import Api
@@ -32,21 +33,21 @@ def follow(
     raw: bool = False,
     as_json: bool = False,
     offset: int = 0,
-    stop_on_interrupt: bool = False,
+    here: bool = False,
 ) -> int:
     """Print the log until the run has ended; return the exit code for it.
 
     With `as_json` the log goes to stderr, and the ended run is printed as JSON. An interrupt
-    leaves the run alone, or stops it with `stop_on_interrupt`; a second one leaves in any case.
+    leaves the run alone; one that runs `here`, by an agent of our own, is stopped by it.
     """
     path = f"{run.entity}/{run.project}/{run.run_id}"
-    states = _States(api, run)
+    states = _States(api, run, here=here)
     try:
         offset = _log(api, run, offset, raw=raw, to_stderr=as_json)
         ended = following.wait(api, run)
     except KeyboardInterrupt:
         states.quiet()
-        if not stop_on_interrupt:
+        if not here:
             say(f"\nRun {path} goes on. See it:  runyard logs -f {path}")
             say(f"                 Stop it: runyard run stop {path}")
             return INTERRUPTED
@@ -105,8 +106,10 @@ def _stop(api: Api, run: RunRef) -> int:
 class _States:
     """Prints each new state, from a thread of its own: the log may be silent for hours."""
 
-    def __init__(self, api: Api, run: RunRef) -> None:
+    def __init__(self, api: Api, run: RunRef, *, here: bool) -> None:
         self._api, self._run = api, run
+        # Where an agent of our own is about to come, nobody needs to be told that it is not there.
+        self._untold = {Shown.IDLE, Shown.QUEUED} if here else set()
         self._lock = threading.Lock()
         self._last = ""
         self._open = True
@@ -131,14 +134,14 @@ class _States:
 
     def _show(self, run: RunOut) -> None:
         with self._lock:
-            if not self._open or run.status == self._last:
+            if not self._open or run.status in {self._last, *self._untold}:
                 return
             self._last = run.status
             say(_sentence(run))
 
 
 def _sentence(run: RunOut) -> str:
-    if run.status == "Idle" and run.queue:
+    if run.status == Shown.IDLE and run.queue:
         return (
             f"Idle: no agent serves the queue {run.queue}. Serve it: runyard agent -q {run.queue}"
         )

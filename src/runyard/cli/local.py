@@ -22,6 +22,9 @@ from runyard.domain.errors import Conflict, NotFound, RunyardError, Unavailable
 from runyard.wire.rest import QueueIn
 
 START_TIMEOUT: Final = 60.0  # seconds; the first start makes the database
+STOP_TIMEOUT: Final = 15.0
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104
 _READY_TIMEOUT: Final = 2.0
 _TICK: Final = 0.02
 
@@ -70,17 +73,25 @@ def start_server(
         )
     port = free_port(host) if port is None else port
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (home / "server.json").unlink(missing_ok=True)  # of an earlier server, which is gone
+    key = None if host in LOOPBACK else _own_key(home, environ)
+    file = home / "server.json"
+    file.unlink(missing_ok=True)  # of an earlier server, which is gone
     child = Child(
         ["server", "--host", host, "--port", str(port)],
         environ={**environ, "RUNYARD_HOME": str(home)},
         log=home / "logs" / "server.log",
         detached=detached,
     )
+    near = "127.0.0.1" if host in _EVERYWHERE else host
+    url = f"http://{f'[{near}]' if ':' in near else near}:{port}"
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if child.exit_code is not None:
             raise child.failure()
+        if key is not None and is_ready(url):
+            from runyard.server.starting import write_private
+
+            write_private(file, json.dumps({"url": url, "key": key}))
         if found := running(home):
             return child, found
         time.sleep(_TICK)
@@ -89,6 +100,18 @@ def start_server(
         f"the server did not become ready in {START_TIMEOUT:.0f} s",
         hint=f"its output: {child.log}",
     )
+
+
+def _own_key(home: Path, environ: Mapping[str, str]) -> str:
+    """Return the key of this machine's owner.
+
+    A server leaves it only where nobody else can reach it, so one is started there first.
+    """
+    child, found = start_server(home, environ)
+    child.ask_to_stop()
+    if child.wait(STOP_TIMEOUT) is None:
+        child.kill()
+    return found.key
 
 
 def start_agent(

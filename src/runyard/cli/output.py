@@ -46,7 +46,9 @@ def print_models(models: Iterable[BaseModel]) -> None:
 
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Print one thing, a field a line; what is empty is left out."""
-    shown = {name: _text(value) for name, value in fields.items() if value not in (None, "", {})}
+    shown = {
+        name: _text(value) for name, value in fields.items() if value not in (None, "", {}, [])
+    }
     width = max(map(len, shown), default=0) + 2
     for name, value in shown.items():
         first, *more = value.splitlines() or [""]

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from runyard.agent.config import default_name
 from runyard.cli import local
 from runyard.cli.children import Child, is_free
 from runyard.cli.edge import WrongUsage
@@ -28,7 +29,6 @@ from runyard.domain.errors import Conflict, RunyardError
 
 _AGENT_START: Final = 30.0  # seconds
 _AGENT_LEAVE: Final = 10.0
-_SERVER_STOP: Final = 15.0
 _NOTICE: Final = 2.0  # seconds of draining before we say what we wait for
 _TICK: Final = 0.2
 
@@ -75,7 +75,7 @@ class Pair:
             self._leave()
         if self.server is not None:
             self.server.ask_to_stop()
-            if self.server.wait(_SERVER_STOP) is None:
+            if self.server.wait(local.STOP_TIMEOUT) is None:
                 self.server.kill()
 
     def _leave(self) -> None:
@@ -181,7 +181,9 @@ def _queues(api: Api, entity: str) -> list[str]:
 def _agent(plan: Plan, where: Path, found: Credentials, entity: str, queues: list[str]) -> Child:
     jobs = plan.max_jobs or os.cpu_count() or 1
     words = [word for queue in queues for word in ("--queue", queue)]
-    words += ["--entity", entity, "--max-jobs", str(jobs)]
+    # Not the name that `runyard agent` takes by itself, or that would end this one.
+    name = f"{default_name()[:60]}-up"
+    words += ["--entity", entity, "--max-jobs", str(jobs), "--name", name]
     return local.start_agent(where, os.environ, found, words, detached=plan.detach)
 
 
@@ -190,7 +192,7 @@ def _next_steps(plan: Plan, found: Credentials, where: Path) -> None:
     say("\nCommands on this machine are logged in already. Try:")
     say('  runyard launch -u PATH -E "python train.py" -q default --follow')
     say("From another machine: runyard key create NAME, then there: runyard login URL")
-    if plan.host in ("127.0.0.1", "localhost", "::1"):
+    if plan.host in local.LOOPBACK:
         say(f"(Only this machine can reach {found.base_url}; --host 0.0.0.0 changes that.)")
     say("Stop with " + ("runyard up --stop" if plan.detach else "Ctrl-C"))
 
