@@ -36,6 +36,18 @@ async def test_half_of_a_fetch_is_never_taken_for_the_whole(tmp_path: Path) -> N
     assert not list((await spaces.fill("k", fetch)).iterdir())
 
 
+async def test_two_processes_that_fetch_the_same_attempt_do_not_mix(tmp_path: Path) -> None:
+    async def fetch(into: Path) -> None:
+        (into / "a").write_text("mine")
+
+    async def fetch_slowly(into: Path) -> None:
+        (await Workspaces(tmp_path).fill("k", fetch)).joinpath("b").write_text("in use")
+        (into / "a").write_text("late")
+
+    files = await Workspaces(tmp_path).fill("k", fetch_slowly)
+    assert {f.name: f.read_text() for f in files.iterdir()} == {"a": "mine", "b": "in use"}
+
+
 async def test_T14_a_note_is_for_the_owners_eyes(tmp_path: Path) -> None:
     spaces = Workspaces(tmp_path)
     assert spaces.read_note("k") == Note()

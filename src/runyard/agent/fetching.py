@@ -81,6 +81,6 @@ class Fetcher:
         )
 
     async def _patch(self, held: Held, digest: str, into: Path) -> bytes:
-        file = into.with_name("patch")
+        file = into.with_name(f"{into.name}.patch")
         await self.api.blob(held.item_id, digest, file)
         return await asyncio.to_thread(file.read_bytes)

@@ -171,7 +171,7 @@ class Agent:
             entity=config.entity,
             name=config.name,
             hostname=socket.gethostname(),
-            version=__version__,
+            version=self._bench.grants.environment.get("WANDB_AGENT_VERSION") or __version__,
             queues=config.queues,
             max_jobs=config.max_jobs,
             config=config.shown(),

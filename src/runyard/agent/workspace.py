@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -52,7 +53,11 @@ class Workspaces:
         half = await asyncio.to_thread(self._begin, ready)
         if half is not None:
             await fetch(half)
-            half.rename(ready)
+            try:
+                half.rename(ready)
+            except OSError:
+                if not ready.is_dir():  # else an older process of this agent was at it, too
+                    raise
         return ready
 
     @staticmethod
@@ -60,10 +65,8 @@ class Workspaces:
         """Return an empty directory to be filled, or None if the whole is there."""
         if ready.is_dir():
             return None
-        half = ready.with_name("fetching")
-        shutil.rmtree(half, ignore_errors=True)
-        half.mkdir(mode=0o700, parents=True)
-        return half
+        ready.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="fetching-", dir=ready.parent))
 
     async def remove(self, key: str) -> None:
         """Delete what is on disk of an attempt. Repeatable."""

@@ -47,8 +47,9 @@ class AgentApi:
     def __init__(
         self, base_url: str, key: str, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
+        self._root = f"{base_url}/api/v1"
+        self._urls: dict[str, httpx2.URL] = {}  # taking them apart costs more than sending
         self._http = httpx2.AsyncClient(
-            base_url=f"{base_url}/api/v1",
             headers={"authorization": f"Bearer {key}"},
             timeout=httpx2.Timeout(_ANSWER_WITHIN, connect=10.0),
             limits=httpx2.Limits(max_keepalive_connections=8, keepalive_expiry=60.0),
@@ -65,6 +66,7 @@ class AgentApi:
         """
         registered = await self._post("/agents", _to_json(request), Registered)
         self._me = f"/agents/{registered.agent_id}"
+        self._urls.clear()
         self._http.headers["authorization"] = f"Bearer {registered.token}"
         return registered
 
@@ -104,7 +106,7 @@ class AgentApi:
             Unavailable.
         """
         try:
-            url = f"{self._me}/blobs/{item_id}/{digest}"
+            url = f"{self._root}{self._me}/blobs/{item_id}/{digest}"
             async with self._http.stream("GET", url) as response:
                 if not response.is_success:
                     raise _error(response, await response.aread())
@@ -121,7 +123,7 @@ class AgentApi:
             Unavailable.
         """
         try:
-            response = await self._http.delete(self._me, timeout=5.0)
+            response = await self._http.delete(self._root + self._me, timeout=5.0)
         except httpx2.TransportError as error:
             raise _unreachable(error) from error
         if not response.is_success:
@@ -132,7 +134,7 @@ class AgentApi:
 
     async def _post(
         self,
-        url: str,
+        path: str,
         body: bytes,
         answer: type[T],
         *,
@@ -140,8 +142,12 @@ class AgentApi:
         patience: httpx2.Timeout | None = None,
     ) -> T:
         more: dict[str, Any] = {"timeout": patience} if patience else {}
+        if path not in self._urls:
+            self._urls[path] = httpx2.URL(self._root + path)
         try:
-            response = await self._http.post(url, content=body, headers=headers, **more)
+            response = await self._http.post(
+                self._urls[path], content=body, headers=headers, **more
+            )
         except httpx2.TransportError as error:
             raise _unreachable(error) from error
         if not response.is_success:
@@ -152,7 +158,7 @@ class AgentApi:
             return decode(response.content, type=answer)
         except msgspec.MsgspecError as error:
             # A proxy's page, or a server of another version: nothing was decided by it.
-            raise Unavailable(f"{url}: the answer was not understood: {error}") from error
+            raise Unavailable(f"{path}: the answer was not understood: {error}") from error
 
 
 def _error(response: httpx2.Response, body: bytes) -> Exception:
