@@ -42,6 +42,7 @@ def test_the_same_content_gives_the_same_bytes_whatever_the_times_owners_and_ord
     digest, data = archive(tmp_path / "one")
     assert (digest, data) == archive(tmp_path / "two")
     assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert data[4:8] == bytes(4)  # the time in the header of gzip
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         members = tar.getmembers()
     assert [m.name for m in members] == sorted(m.name for m in members)
@@ -64,8 +65,9 @@ def test_another_content_gives_another_digest(tmp_path: Path, change: str) -> No
 
 def test_git_environments_caches_and_wandb_never_belong_to_a_job(tmp_path: Path) -> None:
     write(
-        tmp_path, "a.py", ".git/config", "sub/.git", ".venv/x", "sub/.venv/x", "wandb/run",
-        "__pycache__/a.pyc", "sub/__pycache__/a.pyc", ".runyard/x", "conf/wandb/base.yaml",
+        tmp_path, "a.py", ".git/config", "sub/.git", "sub/.GIT/config", ".venv/x", "sub/.venv/x",
+        "wandb/run", "__pycache__/a.pyc", "sub/__pycache__/a.pyc", ".runyard/x",
+        "conf/wandb/base.yaml",
     )  # fmt: skip
     assert paths(tmp_path) == ["a.py", "conf/wandb/base.yaml", "sub"]
 
@@ -90,7 +92,7 @@ def test_T11_a_link_stays_if_it_leads_within_and_is_refused_if_it_leads_out(tmp_
     os.symlink("../../a", root / "deep/er/link")
     os.symlink("deep", root / "dir")
     assert {e.path for e in scan(root).entries if e.kind == "link"} == {"deep/er/link", "dir"}
-    for target in ("/etc/passwd", "../outside", str(root / "a"), "dir/../../outside"):
+    for target in ("/etc/passwd", "../outside", str(root / "a"), "dir/../../outside", "../root/a"):
         os.symlink(target, root / "bad")
         with pytest.raises(Invalid, match="bad is a symbolic link") as refused:
             scan(root)
@@ -118,6 +120,15 @@ def test_a_root_that_is_a_link_and_a_pipe_are_refused(tmp_path: Path) -> None:
         scan(tmp_path / "real")
     with pytest.raises(Invalid, match="not a directory"):
         scan(tmp_path / "real/a")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "a", "closed/b")
+    (tmp_path / "closed").chmod(0)
+    with pytest.raises(Invalid, match="closed cannot be read"):
+        scan(tmp_path)
+    (tmp_path / "closed").chmod(0o755)
 
 
 def test_too_much_names_what_is_large(tmp_path: Path) -> None:
@@ -149,7 +160,8 @@ def test_a_file_that_changes_while_it_is_packed_is_an_error(tmp_path: Path, beca
     packing = scan(tmp_path)
     (tmp_path / "a").unlink()
     if became == "link":
-        os.symlink("/etc/passwd", tmp_path / "a")
+        write(tmp_path, "secret", text="y" * 1000)
+        os.symlink("secret", tmp_path / "a")
     elif became != "gone":
         write(tmp_path, "a", text="x" * (2000 if became == "longer" else 10))
     with pytest.raises(Conflict, match="a changed while it was packed"):

@@ -34,7 +34,8 @@ class Ignoring:
         return replace(self, prefix=prefix, ours=ours + self.ours, gits=gits + self.gits)
 
     def leaves_out(self, name: str, *, is_dir: bool) -> bool:
-        if name in EVERYWHERE or (is_dir and not self.prefix and name in AT_THE_ROOT):
+        # Lower case, since some file systems take .GIT for .git, and agents refuse both.
+        if name.lower() in EVERYWHERE or (is_dir and not self.prefix and name in AT_THE_ROOT):
             return True
         if not self.ours and not self.gits:
             return False

@@ -12,11 +12,12 @@ def escape(root: str, path: str) -> str | None:
     since trees are copied.
     """
     target = os.readlink(path)
-    # By its words, since the copy lies elsewhere; and for real, since links lead over links.
-    worded = os.path.normpath(os.path.join(os.path.dirname(path), target))
-    if os.path.isabs(target) or not _within(root, worded):
+    # By its words, since a copy has another name; and for real, since links lead over links.
+    words = os.path.join(os.path.relpath(os.path.dirname(path), root), target)
+    if os.path.isabs(target) or _climbs_out(words):
         return target
-    return None if _within(root, os.path.realpath(path)) else target
+    real = os.path.realpath(path)
+    return None if real == root or real.startswith(root + os.sep) else target
 
 
 def escaping_links(directory: str | os.PathLike[str]) -> list[str]:
@@ -31,5 +32,10 @@ def escaping_links(directory: str | os.PathLike[str]) -> list[str]:
     return found
 
 
-def _within(root: str, path: str) -> bool:
-    return path == root or path.startswith(root + os.sep)
+def _climbs_out(path: str) -> bool:
+    depth = 0
+    for part in path.split(os.sep):
+        depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+        if depth < 0:
+            return True
+    return False

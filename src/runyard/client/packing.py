@@ -131,8 +131,11 @@ def pack(packing: Packing, out: BinaryIO | Path, progress: Progress | None = Non
 
 
 def _walk(top: str, folder: str, rules: Ignoring, prefix: str) -> Iterator[Entry]:
-    with os.scandir(folder) as found:
-        children = list(found)
+    try:
+        with os.scandir(folder) as found:
+            children = list(found)
+    except PermissionError as error:
+        raise _closed(prefix.rstrip("/") or folder) from error
     for child in children:
         is_dir = child.is_dir(follow_symlinks=False)
         if rules.leaves_out(child.name, is_dir=is_dir):
@@ -190,12 +193,16 @@ def _open(path: Path, entry: Entry) -> BinaryIO:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
     except OSError as error:
         if isinstance(error, PermissionError):
-            raise Invalid(
-                f"{entry.path} cannot be read: permission denied",
-                hint=f"Change its permissions, or add /{entry.path} to .runyardignore.",
-            ) from error
+            raise _closed(entry.path) from error
         raise _changed(entry.path) from error
     return file
+
+
+def _closed(path: str) -> Invalid:
+    return Invalid(
+        f"{path} cannot be read: permission denied",
+        hint=f"Change its permissions, or add /{path} to .runyardignore.",
+    )
 
 
 def _changed(path: str) -> Conflict:
