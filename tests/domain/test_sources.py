@@ -159,7 +159,7 @@ def test_an_entry_point_stays_within_the_job() -> None:
         "pkg",
         "../data",
     )
-    for words in ([], [""], ["../x"], ["python", "../train.py"], ["python", "a/../../b.py"]):
+    for words in ([], [""], ["../x"], ["python", "../train.py"], ["python", "-u", "a/../../b.py"]):
         with pytest.raises(Invalid):
             check_entry_point(words)
     with pytest.raises(Invalid, match="NUL"):
