@@ -127,6 +127,13 @@ def test_T11_a_bomb_is_stopped_at_the_limit(tmp_path: Path) -> None:
     with pytest.raises(TooMuch, match="more than 10 files"):
         unpack(many, tmp_path / "two", max_files=10)
 
+    tail = bomb(
+        tmp_path / "d.tar.gz",
+        lambda f: f.write(gzip.decompress(many.read_bytes()) + bytes(20_000_000)),
+    )
+    with pytest.raises(TooMuch, match="more than 1 MiB"):
+        unpack(tail, tmp_path / "four", max_bytes=1 << 20)
+
     header = member("x", tarfile.XHDTYPE, size=100_000_000)
     long_header = bomb(
         tmp_path / "c.tar.gz", lambda f: f.write(header.tobuf() + b"1" * header.size)

