@@ -19,6 +19,19 @@ help: ## list the targets
 demo: $(READY) ## watch a real training job go through a queue on this machine
 	@RUNYARD_HOME=$(CURDIR)/.runyard $(BIN)/runyard up -- \
 	    $(BIN)/runyard launch -u examples/digits -E "python train.py" -q default --follow
+	@echo "$$AGAIN"
+
+# The demo's server is gone when it ends; what it knows is not.
+define AGAIN
+
+See it again, and launch more:
+  export RUNYARD_HOME=$$PWD/.runyard PATH=$$PWD/$(BIN):$$PATH
+  runyard up --detach
+  runyard run list
+  runyard logs RUN
+  runyard up --stop
+endef
+export AGAIN
 
 up: $(READY) ## start a server and an agent here; stop them with Ctrl-C
 	@$(BIN)/runyard up

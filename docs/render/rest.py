@@ -8,7 +8,7 @@ from typing import Any
 from . import table
 from .schema import described, kind
 
-METHODS = ("get", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete")
 
 
 def page(document: dict[str, Any]) -> str:

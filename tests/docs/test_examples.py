@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path) -> None:
     script.write_text("set -euxo pipefail\n" + "\n".join(examples(page)), encoding="utf-8")
     commands = Path(sys.executable).parent
     done = subprocess.run(
-        [commands / "runyard", "up", "--", "bash", script],
+        [commands / "runyard", "up", "--port", str(_free_port()), "--", "bash", script],
         cwd=tmp_path,
         env={**_clean_environment(tmp_path), "PATH": f"{commands}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
@@ -37,6 +38,12 @@ def test_what_a_page_tells_to_type_works(page: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{page.relative_to(ROOT)}\n{done.stdout[-8000:]}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _clean_environment(tmp_path: Path) -> dict[str, str]:
