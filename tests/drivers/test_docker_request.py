@@ -174,7 +174,7 @@ def test_settings_are_read_and_every_fault_is_named() -> None:
     with pytest.raises(Invalid) as caught:
         parse_docker_settings({"pull": "often", "volumes": {"d": "rel"}, "hots": 1, "host": "x"})
     assert [v.path for v in caught.value.violations] == [
-        "settings.pull", "settings.volumes", "settings.hots", "settings.host",
+        "pull", "volumes", "hots", "host",
     ]  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from runyard.domain.errors import Invalid, Rejected
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.process import ProcessDriver
+from runyard.drivers.process_home import Home
 
 pytestmark = [
     pytest.mark.anyio,
@@ -204,15 +206,20 @@ async def test_a_number_that_went_to_a_stranger_is_not_taken_for_the_wrapper(
     handle = await driver.submit(shell(key, "exit 0"))
     await end(driver, handle)
     home = tmp_path / "agent" / "workloads" / key
-    stranger = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
+    stranger = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", "sleep 600 & echo $!; wait", stdout=PIPE, start_new_session=True
+    )
+    assert stranger.stdout is not None
+    child = int(await stranger.stdout.readline())
     (home / "born").write_text(f"{stranger.pid}\n")  # as after a restart of the machine
     (home / "exit").unlink()
     assert (await end(driver, handle)).phase is Phase.EXITED
     await driver.stop(handle, grace=timedelta())
     await driver.discard(handle)
     assert lives(stranger.pid)
-    stranger.kill()
-    await stranger.wait()
+    assert lives(child)
+    os.killpg(stranger.pid, signal.SIGKILL)
+    await stranger.communicate()
 
 
 async def test_stop_finds_what_left_the_session(driver: ProcessDriver, key: str) -> None:
@@ -222,6 +229,39 @@ async def test_stop_finds_what_left_the_session(driver: ProcessDriver, key: str)
     await driver.stop(handle, grace=timedelta(seconds=0.2))
     assert not lives(runaway)
     assert everything(key) == b""
+
+
+async def test_stop_finds_what_threw_its_environment_away(driver: ProcessDriver, key: str) -> None:
+    script = "env -i /bin/sh -c 'echo $$; exec sleep 600' & wait"
+    handle = await driver.submit(shell(key, script))
+    bare = int(await said(driver, handle))
+    await driver.stop(handle, grace=timedelta())
+    assert not lives(bare)
+
+
+async def test_of_many_wrappers_for_a_key_one_runs_the_job(
+    driver: ProcessDriver, key: str, tmp_path: Path
+) -> None:
+    workload = shell(key, f"echo ran >>{tmp_path}/ran; sleep 0.1")
+    home = Home(tmp_path / "agent" / "workloads" / key)
+    home.path.mkdir(parents=True)
+    argv = home.wrapped([*workload.entry_point, *workload.args])
+    wrappers = [await asyncio.create_subprocess_exec(*argv) for _ in range(8)]
+    for each in wrappers:
+        await each.wait()
+    assert (tmp_path / "ran").read_text() == "ran\n"
+    assert (await end(driver, await driver.submit(workload))).exit_code == 0
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+async def test_a_polite_signal_from_outside_does_not_cost_the_exit_code(
+    driver: ProcessDriver, key: str, tmp_path: Path
+) -> None:
+    script = "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done"
+    handle = await driver.submit(shell(key, script))
+    await said(driver, handle)
+    os.killpg(wrapper(driver, key, tmp_path), signal.SIGTERM)
+    assert (await end(driver, handle)).exit_code == 4
 
 
 async def test_what_a_workload_left_in_its_group_ends_with_discard(
@@ -241,7 +281,8 @@ async def test_a_stop_that_overtakes_the_start_prevents_it(
     handle = await driver.submit(shell(f"{key}-0", "exit 0"))
     unborn = Handle(handle.driver, handle.version, {**handle.data, "key": key})
     (tmp_path / "agent" / "workloads" / key).mkdir()  # its agent died before it started it
-    await driver.stop(unborn, grace=timedelta())
+    async with asyncio.timeout(5):
+        await driver.stop(unborn, grace=timedelta())
     again = await driver.submit(shell(key, f"touch {tmp_path}/ran"))
     seen = await end(driver, again)
     assert (seen.phase, seen.exit_code) == (Phase.EXITED, None)
@@ -315,7 +356,7 @@ async def test_what_is_printed_arrives_within_a_moment(driver: ProcessDriver, ke
     late = []
     async with asyncio.timeout(20), aclosing(driver.logs(handle)) as chunks:
         async for chunk in chunks:
-            late.append(time.time() - float(chunk.split()[-1]))
+            late.append(time.time() - float(chunk.split()[0]))
     assert sorted(late)[len(late) // 2] < 0.05
 
 

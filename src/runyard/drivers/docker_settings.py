@@ -69,12 +69,12 @@ def parse_docker_settings(given: Mapping[str, Any]) -> DockerSettings:
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in _PARSERS:
-            faults.append(Violation(f"settings.{key}", f"unknown; known are {', '.join(_PARSERS)}"))
+            faults.append(Violation(key, f"unknown; known are {', '.join(_PARSERS)}"))
             continue
         try:
             values[key] = _PARSERS[key](value)
         except ValueError as error:
-            faults.append(Violation(f"settings.{key}", f"{value!r} was given; allowed is {error}"))
+            faults.append(Violation(key, f"{value!r} was given; allowed is {error}"))
     if faults:
         raise Invalid("; ".join(map(str, faults)), violations=faults)
     return DockerSettings(**values)

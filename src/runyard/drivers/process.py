@@ -65,13 +65,13 @@ class ProcessDriver:
             Invalid: a setting is unknown or of the wrong kind.
         """
         faults = [
-            Violation(f"settings.{key}", "unknown; local-process takes env_passthrough")
+            Violation(key, "unknown; local-process takes env_passthrough")
             for key in settings
             if key != "env_passthrough"
         ]
         names = settings.get("env_passthrough", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            faults.append(Violation("settings.env_passthrough", f"{names!r} is no list of names"))
+            faults.append(Violation("env_passthrough", f"{names!r} is no list of names"))
         if faults:
             raise Invalid("; ".join(map(str, faults)), violations=faults)
         return cls(root, env_passthrough=names)
