@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runyard.wire.rest import RunRef
 from tests.cli.conftest import Cli
 from tests.cli.double import KEY, Double, Run, wait_until
 
@@ -39,6 +40,14 @@ def test_a_server_that_is_away_is_named_in_one_line(
     first, second = done.err.splitlines()
     assert first.startswith("error: cannot reach the Runyard server at http://127.0.0.1:9: ")
     assert second == "hint: is it running? `runyard up` starts one here"
+
+
+def test_something_that_is_no_runyard_server_is_named(logged_in: Double, cli: Cli) -> None:
+    logged_in.answers += [(200, b"<html>welcome</html>")]
+    done = cli("whoami")
+    assert done.code == 1
+    assert "does not answer as a Runyard server does" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_logging_in_tries_the_key_and_keeps_it_for_its_owner(
@@ -231,6 +240,21 @@ def test_a_run_that_is_not_there_is_answered_with_the_list(logged_in: Double, cl
     done = cli("run", "stop", "nothing")
     assert done.err == "error: no run or item 'nothing'\nhint: see them: runyard run list\n"
     assert cli("run", "show", "a/b").code == 1
+
+
+def test_a_run_id_that_two_projects_have_is_asked_for_in_full(
+    logged_in: Double, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_run(logged_in)
+    add_run(logged_in)
+    monkeypatch.setattr(Run, "ref", lambda self: _same(self))
+    done = cli("run", "show", "same")
+    assert done.code == 1
+    assert "may be any of ada/p0/same, ada/p1/same" in done.err
+
+
+def _same(run: Run) -> RunRef:
+    return RunRef(entity="ada", project=f"p{run.item_id}", run_id="same")
 
 
 def test_runs_are_stopped_with_a_reason(logged_in: Double, cli: Cli) -> None:

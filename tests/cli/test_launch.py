@@ -134,6 +134,16 @@ def test_a_directory_becomes_a_job_version_and_that_version_is_queued(
     assert len(logged_in.seen("PUT", "/blobs")) == 1
 
 
+def test_nothing_is_uploaded_for_a_queue_that_is_not_there(
+    logged_in: Double, cli: Cli, project: Path
+) -> None:
+    done = cli("launch", "-u", str(project), "-E", "python train.py", "-q", "gup")
+    assert done.code == 1
+    assert "no queue 'gup'" in done.err
+    assert not logged_in.blobs
+    assert not logged_in.jobs
+
+
 def test_a_dry_run_of_a_directory_sends_nothing(logged_in: Double, cli: Cli, project: Path) -> None:
     done = cli("launch", "-u", str(project), "-E", "python train.py", "-q", "default", "--dry-run")
     shown = json.loads(done.out)

@@ -87,15 +87,20 @@ def show(item_id: Id, as_json: Json = False) -> None:
 
 
 @app.command("cancel", **examples("runyard item cancel ITEM"))
-def cancel(item_ids: Annotated[list[str], typer.Argument(metavar="ITEM...")]) -> None:
+def cancel(
+    item_ids: Annotated[list[str], typer.Argument(metavar="ITEM...")], as_json: Json = False
+) -> None:
     """Take items out of their queue; the run of one that has begun is stopped."""
-    from runyard.cli.output import say
+    from runyard.cli.output import print_models, say
     from runyard.cli.session import connect
 
     with connect() as api:
-        for item_id in item_ids:
-            item = api.cancel_item(item_id)
-            say(f"{item.id} is {item.status}.")
+        items = [api.cancel_item(item_id) for item_id in item_ids]
+    if as_json:
+        print_models(items)
+        return
+    for item in items:
+        say(f"{item.id} is {item.status}.")
 
 
 def _print(item: ItemDetail) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runyard.cli.documents import mapping
 from runyard.cli.edge import WrongUsage
 from runyard.cli.output import print_json, print_model, say
+from runyard.domain.queues import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from runyard.client.api import Api
@@ -75,6 +76,8 @@ def run(flags: Flags) -> int:
         if flags.uri and flags.dry_run:
             return planned(flags, spec)
         if flags.uri:
+            if queue != DEFAULT_QUEUE:  # which is made by the first submission
+                api.queue(entity, queue)  # before anything is uploaded for it
             spec["job"] = make_job(api, flags, spec, entity)
         answer = api.submit(entity, queue, [spec], dry_run=flags.dry_run)
         item = answer.items[0]

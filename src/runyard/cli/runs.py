@@ -116,15 +116,19 @@ def show(run: Run, as_json: Json = False) -> None:
 def stop(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...")],
     reason: Annotated[str, typer.Option(help="Why, for whoever looks at the run.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Stop runs: first asked to leave, after the queue's grace ended by force.
 
     A run that has not begun is taken out of its queue.
     """
-    from runyard.cli.output import say
+    from runyard.cli.output import print_models, say
     from runyard.cli.session import connect, find_run
 
     with connect() as api:
-        for run in runs:
-            stopped = api.stop_run(find_run(api, run), reason)
-            say(f"{stopped.entity}/{stopped.project}/{stopped.run_id} is {stopped.status}.")
+        stopped = [api.stop_run(find_run(api, run), reason) for run in runs]
+    if as_json:
+        print_models(stopped)
+        return
+    for one in stopped:
+        say(f"{one.entity}/{one.project}/{one.run_id} is {one.status}.")

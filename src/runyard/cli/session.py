@@ -63,6 +63,10 @@ def find_run(api: Api, text: str) -> RunRef:
         return api.item(text).run
     except NotFound:
         pass
-    for run in api.runs(run_id=text):
-        return RunRef(entity=run.entity, project=run.project, run_id=run.run_id)
-    raise NotFound(f"no run or item {text!r}", hint="see them: runyard run list")
+    found = list(api.runs(run_id=text, limit=5))
+    if not found:
+        raise NotFound(f"no run or item {text!r}", hint="see them: runyard run list")
+    if len(found) > 1:
+        paths = ", ".join(f"{run.entity}/{run.project}/{run.run_id}" for run in found)
+        raise Invalid(f"run {text!r} may be any of {paths}", hint="give the whole of one of them")
+    return RunRef(entity=found[0].entity, project=found[0].project, run_id=found[0].run_id)

@@ -137,11 +137,20 @@ def down() -> int:
     for name in ("agent", "server"):
         if (pid := pids.get(name)) and _is_ours(pid, name):
             os.kill(pid, signal.SIGTERM)
-            while _is_ours(pid, name):
-                time.sleep(_TICK)
+            _wait_for_end(pid, name)
             say(f"Stopped the {name}.")
     note.unlink()
     return 0
+
+
+def _wait_for_end(pid: int, name: str) -> None:
+    begun = time.monotonic()
+    told = False
+    while _is_ours(pid, name):
+        time.sleep(_TICK)
+        if not told and time.monotonic() - begun > _NOTICE:
+            say(f"Waiting for the {name}; running jobs end first.")
+            told = True
 
 
 def _start(plan: Plan, where: Path, pair: Pair) -> Credentials:
@@ -237,8 +246,11 @@ def _signals() -> Iterator[None]:
 
 def _is_ours(pid: int, name: str) -> bool:
     """Tell whether that process is the one we started: numbers are used again."""
-    done = subprocess.run(
-        ["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    stat, _, args = done.stdout.strip().partition(" ")
-    return not stat.startswith("Z") and f"runyard.cli.main {name}" in args
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        argv = ["ps", "-o", "args=", "-p", str(pid)]  # where there is no /proc
+        if Path("/proc/self").exists():
+            return False
+        command = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    return f"runyard.cli.main {name}" in command

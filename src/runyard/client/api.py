@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from runyard.client.credentials import clean_url
 from runyard.client.transport import PATIENCE, Params, Transport
-from runyard.domain.errors import Invalid, NotFound
+from runyard.domain.errors import Invalid, NotFound, RunyardError
 from runyard.wire import rest
 
 M = TypeVar("M", bound=BaseModel)
@@ -77,7 +77,7 @@ class Api:
         answer = self.transport.call(
             "PUT", _path("teams", team, "members", user), body={"role": role}
         )
-        return rest.MemberOut.model_validate_json(answer)
+        return self._read(rest.MemberOut, answer)
 
     def remove_member(self, team: str, user: str) -> None:
         self.transport.call("DELETE", _path("teams", team, "members", user))
@@ -109,7 +109,7 @@ class Api:
         answer = self.transport.call(
             "PATCH", _path("queues", entity, name), body=change.model_dump(exclude_none=True)
         )
-        return rest.QueueOut.model_validate_json(answer)
+        return self._read(rest.QueueOut, answer)
 
     def delete_queue(self, entity: str, name: str) -> None:
         self.transport.call("DELETE", _path("queues", entity, name))
@@ -138,7 +138,7 @@ class Api:
             body={"items": [dict(spec) for spec in specs]},
             idempotent=True,
         )
-        return rest.SubmitOut.model_validate_json(answer)
+        return self._read(rest.SubmitOut, answer)
 
     def items(
         self,
@@ -205,7 +205,7 @@ class Api:
         """Save a version; the same content again makes no new one, so repeating is harmless."""
         path = _path("jobs", entity, project, name, "versions")
         answer = self.transport.call("POST", path, body=job.model_dump(), idempotent=True)
-        return rest.JobVersionOut.model_validate_json(answer)
+        return self._read(rest.JobVersionOut, answer)
 
     def has_blob(self, entity: str, digest: str) -> bool:
         try:
@@ -218,7 +218,7 @@ class Api:
         self, entity: str, digest: str, chunks: Iterable[bytes], size: int
     ) -> rest.BlobOut:
         answer = self.transport.upload(_path("blobs", entity, digest), chunks, size)
-        return rest.BlobOut.model_validate_json(answer)
+        return self._read(rest.BlobOut, answer)
 
     # -- agents --------------------------------------------------------------------------
 
@@ -228,13 +228,22 @@ class Api:
     def retire_agent(self, agent_id: str) -> None:
         self.transport.call("DELETE", _path("agents", agent_id))
 
-    # -- the three ways to ask -----------------------------------------------------------
+    # -- the ways to ask -----------------------------------------------------------
+
+    def _read(self, model: type[M], answer: bytes) -> M:
+        try:
+            return model.model_validate_json(answer)
+        except ValidationError as error:
+            raise RunyardError(
+                f"{self.base_url} does not answer as a Runyard server does",
+                hint="look at the address, and at the server's version: runyard whoami",
+            ) from error
 
     def _get(self, path: str, model: type[M]) -> M:
-        return model.model_validate_json(self.transport.call("GET", path))
+        return self._read(model, self.transport.call("GET", path))
 
     def _post(self, path: str, model: type[M], body: Mapping[str, Any] | None) -> M:
-        return model.model_validate_json(self.transport.call("POST", path, body=body))
+        return self._read(model, self.transport.call("POST", path, body=body))
 
     def _pages(
         self, path: str, model: type[M], params: Params | None = None, limit: int | None = None
@@ -244,7 +253,7 @@ class Api:
         left = limit
         while left is None or left > 0:
             asked["limit"] = PAGE if left is None else min(left, PAGE)
-            page = page_of.model_validate_json(self.transport.call("GET", path, params=asked))
+            page = self._read(page_of, self.transport.call("GET", path, params=asked))
             yield from page.data
             if page.next is None:
                 return
