@@ -107,6 +107,10 @@ def _misfits(data: Mapping[str, Any]) -> list[Violation]:
     for name in ("image", "remote", "commit", "build_context", "dockerfile", "base_image"):
         if not isinstance(data.get(name, ""), str):
             wrong.append(Violation(f"source.{name}", "is a string"))
+    for name in ("build_context", "dockerfile"):
+        path = data.get(name, "")
+        if isinstance(path, str) and (path.startswith("/") or ".." in path.split("/")):
+            wrong.append(Violation(f"source.{name}", f"{path!r} leads out of the job's directory"))
     words = data.get("entry_point", [])
     if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
         wrong.append(Violation("source.entry_point", 'is a list of strings: ["python", "a.py"]'))
