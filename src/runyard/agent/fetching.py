@@ -9,7 +9,7 @@ them itself, if its base image was chosen for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,12 @@ from runyard.agent.archives import CodeCache, materialise
 from runyard.agent.attempt import Fetched
 from runyard.agent.environments import Environments
 from runyard.agent.git import GitAccess, fetch
+from runyard.agent.notebooks import make_runnable
 from runyard.agent.rendering import Draft
 from runyard.agent.workspace import Workspaces
 from runyard.client.agent_api import AgentApi
 from runyard.domain.jobs import Source, SourceKind
+from runyard.domain.workloads import Workload
 from runyard.wire.agent import Held
 
 Log = Callable[[bytes], None]
@@ -52,7 +54,7 @@ class Fetcher:
             bring = partial(self._code, held, source.archive)
         else:
             bring = partial(self._commit, held, source, log)
-        files = await self.workspaces.fill(held.key, bring)
+        files = await self.workspaces.fill(held.key, partial(_runnable, bring, drafted.workload))
         project = files / source.build_context
         if drafted.workload.image is not None:
             there = await asyncio.to_thread((project / "requirements.txt").is_file)
@@ -84,3 +86,10 @@ class Fetcher:
         file = into.with_name(f"{into.name}.patch")
         await self.api.blob(held.item_id, digest, file)
         return await asyncio.to_thread(file.read_bytes)
+
+
+async def _runnable(
+    bring: Callable[[Path], Awaitable[None]], workload: Workload, into: Path
+) -> None:
+    await bring(into)
+    await asyncio.to_thread(make_runnable, into, workload.working_dir, workload.entry_point)
