@@ -7,14 +7,18 @@ program itself, so that it cannot be out of date; the prose around it is in `doc
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from render import cli, decisions, errors, rest, schema
+
+import runyard.domain.errors
+from runyard.agent.config import AgentConfig
+from runyard.cli.tree import trunk
+from runyard.server.app import create_openapi
+from runyard.server.settings import ServerSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,30 +41,23 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def command_line() -> str:
-    trunk = _from("runyard.cli.tree", "trunk")
-    try:
-        return cli.page(trunk()) if trunk else _not_yet("Command line")
-    except ModuleNotFoundError:
-        return _not_yet("Command line")
+    return cli.page(trunk())
 
 
 def rest_api() -> str:
-    document = _from("runyard.server.app", "create_openapi")
-    return rest.page(document()) if document else _not_yet("REST API")
+    return rest.page(create_openapi())
 
 
 def agent_config() -> str:
-    model = _from("runyard.agent.config", "AgentConfig")
-    return schema.page("Agent configuration", model) if model else _not_yet("Agent configuration")
+    return schema.page("Agent configuration", AgentConfig)
 
 
 def server_settings() -> str:
-    model = _from("runyard.server.settings", "ServerSettings")
-    return schema.page("Server settings", model) if model else _not_yet("Server settings")
+    return schema.page("Server settings", ServerSettings)
 
 
 def error_codes() -> str:
-    return errors.page(importlib.import_module("runyard.domain.errors"))
+    return errors.page(runyard.domain.errors)
 
 
 def design_decisions() -> str:
@@ -77,17 +74,3 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 COPIES = {"security.md": "SECURITY.md", "changes.md": "CHANGELOG.md"}
-
-
-def _from(module: str, name: str) -> Any:
-    """Return what the module calls `name`, or None as long as there is no such module."""
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if not module.startswith(error.name or " "):
-            raise
-        return None
-
-
-def _not_yet(title: str) -> str:
-    return f"# {title}\n\nThis page is written from the program. That part is not there yet.\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,9 +27,12 @@ def page(document: dict[str, Any]) -> str:
         if (tag := (route.get("tags") or ["other"])[0]) != group:
             group = tag
             parts.append(f"## {group}")
-        parts += [f"### `{method.upper()} {path}`", route.get("summary", "")]
-        parts += [route.get("description", ""), *_body(document, route), *_parameters(route)]
-        parts.append(_answers(route))
+        parts += [
+            f"### `{method.upper()} {path}`",
+            route.get("description") or route.get("summary", ""),
+        ]
+        parts += [*_body(document, route), *_parameters(route), _answers(route)]
+    parts += ["## Shapes", *_shapes(document)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -72,9 +78,27 @@ def _answers(route: dict[str, Any]) -> str:
     answers = []
     for status, answer in route.get("responses", {}).items():
         schemas = [kind(body.get("schema", {})) for body in answer.get("content", {}).values()]
-        named = [name for name in schemas if name != "any"]
-        answers.append(f"{status}" + (f" `{named[0]}`" if named else ""))
+        answers.append(f"{status} {_link(schemas[0]) if schemas else ''}".strip())
     return f"Answers: {', '.join(answers)}." if answers else ""
+
+
+def _link(shape: str) -> str:
+    """Point to a shape; a page of shapes is a list of them and the cursor of the next page."""
+    if paged := re.fullmatch(r"Page_(\w+)_", shape):
+        return f"page of {_link(paged[1])}"
+    return f"[`{shape}`](#{shape.lower()})" if shape[:1].isupper() else ""
+
+
+def _shapes(document: dict[str, Any]) -> Iterator[str]:
+    named = document["components"]["schemas"]
+    used = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    for name in sorted(used):
+        if name.startswith("Page_") or name.endswith("In") or "properties" not in named[name]:
+            continue
+        yield f"### {name}"
+        yield inspect.cleandoc(named[name].get("description", ""))
+        rows = [(f"`{f.name}`", f.kind, f.text) for f in described(named[name], {})]
+        yield table(("field", "type", "meaning"), rows)
 
 
 def _resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
