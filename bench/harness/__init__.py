@@ -1,0 +1,1 @@
+"""Real servers and agents as processes, and what is common to all figures."""
