@@ -117,7 +117,8 @@ class Double:
     keys: list[rest.KeyOut] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     answers: list[tuple[int, bytes]] = field(default_factory=list)  # given before any other
-    cut_log_after: int | None = None  # bytes of one connection
+    cut_log_after: int | None = None  # bytes of one connection, which then breaks
+    end_log_after: int | None = None  # bytes of one answer, which then ends as if all was said
     keep_alive_s: float = 0.05
     answered: dict[str, bytes] = field(default_factory=dict)  # by Idempotency-Key
     on_submit: Callable[[Run], None] = lambda run: None
@@ -356,9 +357,10 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
                     self.connection.shutdown(2)
                     return
                 if data:
+                    data = data[: double.end_log_after]
                     write(data)
                     offset += len(data)
-                if over or "follow" not in request.query:
+                if over or double.end_log_after is not None or "follow" not in request.query:
                     self.wfile.write(b"0\r\n\r\n")
                     return
 

@@ -181,6 +181,34 @@ def test_a_code_job_is_created_once_and_told_apart_from_a_new_version(
     assert "ada/default/digits" in cli("job", "list").out
 
 
+def test_a_checkout_becomes_a_git_job_with_its_changes_as_a_patch(
+    logged_in: Double, cli: Cli, project: Path
+) -> None:
+    import subprocess
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=ada", "-c", "user.email=ada@example.org")
+        argv = ["git", "-C", str(project), *who, *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    git("remote", "add", "origin", "https://example.org/you/digits.git")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    (project / "train.py").write_text("print('changed')\n")
+    done = cli("job", "create", "git", str(project), "-E", "python train.py", "--json")
+    assert done.code == 0, done.err
+    made = json.loads(done.out)
+    assert made["name"] == "job-example.org-you-digits_train.py"
+    assert made["source"]["remote"] == "https://example.org/you/digits.git"
+    assert made["source"]["commit"] == git("rev-parse", "HEAD")
+    (patch,) = logged_in.blobs.values()
+    assert b"changed" in patch
+    assert "not on https://example.org/you/digits.git yet" in done.err
+    other = cli("job", "create", "git", str(project), "-g", "other", "-E", "python train.py")
+    assert "is at main, not other" in other.err
+
+
 def test_an_image_job_takes_its_tag_as_an_alias(logged_in: Double, cli: Cli) -> None:
     done = cli("job", "create", "image", "ghcr.io/you/train:1.2", "--json")
     made = json.loads(done.out)

@@ -61,6 +61,12 @@ def test_flags_beat_the_config_file_and_keep_what_they_do_not_name(
     }
 
 
+def test_an_entry_point_replaces_the_files_in_either_spelling(logged_in: Double, cli: Cli) -> None:
+    base = '{"job": "digits", "overrides": {"entrypoint": ["old"]}}'
+    assert cli("launch", "-c", base, "-E", "new -x", "-q").code == 0
+    assert only(logged_in).spec["overrides"] == {"entry_point": ["new", "-x"]}
+
+
 def test_inline_json_is_understood_and_at_files_are_not(logged_in: Double, cli: Cli) -> None:
     assert cli("launch", "-c", '{"job": "digits"}', "-q").code == 0
     done = cli("launch", "-c", "@/etc/passwd", "-q")  # T24: nothing is expanded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -74,8 +75,10 @@ def test_violations_keep_their_places() -> None:
 
 
 def test_a_server_that_never_was_there_fails_at_once_in_one_line() -> None:
+    begun = time.monotonic()
     with Api("http://127.0.0.1:9", KEY) as api, pytest.raises(errors.Unavailable) as caught:
         api.me()
+    assert time.monotonic() - begun < 5
     assert caught.value.message.startswith("cannot reach the Runyard server at http://127.0.0.1:9:")
     assert "runyard up" in caught.value.hint
     assert "\n" not in caught.value.message
@@ -149,6 +152,14 @@ def test_a_log_goes_on_where_it_broke_off(api: Api, server: Double) -> None:
     offsets = [int(r.query["offset"]) for r in server.seen("GET", "/runs") if "offset" in r.query]
     assert offsets == sorted(offsets)
     assert len(offsets) > 10
+
+
+def test_a_log_that_ended_early_is_asked_for_the_rest(api: Api, server: Double) -> None:
+    run = submit(api, server)
+    server.end(run, log=b"x" * 2500)
+    server.end_log_after = 1000
+    assert b"".join(follow.log(api, run.ref(), follow=True)) == run.log
+    assert b"".join(follow.log(api, run.ref())) == run.log
 
 
 def test_a_log_is_followed_live_to_its_end(api: Api, server: Double) -> None:

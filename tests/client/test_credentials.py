@@ -57,6 +57,12 @@ def test_each_server_has_its_own_key_and_no_other_servers(env: Env) -> None:
         find(env, base_url="https://c.example")
 
 
+def test_T14_the_key_of_this_machines_server_is_not_sent_to_another(env: Env) -> None:
+    local_server(env)
+    with pytest.raises(Unauthenticated, match="no key for"):
+        find(env, base_url="https://other.example")
+
+
 def test_logging_out_forgets_one_key(env: Env) -> None:
     credentials.save(env, Credentials("https://a.example", "key-a", ""))
     credentials.save(env, Credentials("https://b.example", "key-b", ""))

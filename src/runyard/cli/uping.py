@@ -200,9 +200,10 @@ def _next_steps(plan: Plan, found: Credentials, where: Path) -> None:
     say(f"Logs    {where / 'logs'}")
     say("\nCommands on this machine are logged in already. Try:")
     say('  runyard launch -u PATH -E "python train.py" -q default --follow')
-    say("From another machine: runyard key create NAME, then there: runyard login URL")
     if plan.host in local.LOOPBACK:
-        say(f"(Only this machine can reach {found.base_url}; --host 0.0.0.0 changes that.)")
+        say(f"Only this machine can reach {found.base_url}; --host 0.0.0.0 changes that.")
+    else:
+        say("On another machine: runyard login URL, with a key of: runyard key create NAME")
     say("Stop with " + ("runyard up --stop" if plan.detach else "Ctrl-C"))
 
 
