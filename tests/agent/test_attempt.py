@@ -125,6 +125,19 @@ async def test_a_short_job_costs_two_moves(yard, stage, double):
     assert double.calls == ["claim:i1", "exited:i1"]
 
 
+async def test_news_that_the_end_has_overtaken_is_not_told_after_it(yard, stage, double):
+    move = double.move
+
+    async def slowly(moves: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return await move(moves)
+
+    double.move = slowly
+    await run(yard)
+    assert double.calls == ["claim:i1", "exited:i1"]
+    assert double.requests == [1, 1]
+
+
 async def test_all_output_is_on_the_server_before_the_end_is_reported(yard, stage):
     stage.program = lambda _: ends(0, b"line\n" * 1000)
     double = await run(yard)
@@ -306,6 +319,13 @@ async def test_a_workload_that_does_not_run_in_time_is_ended_and_fails(yard, sta
     assert "start_timeout" in failure.message
 
 
+async def test_what_runs_has_all_the_time(yard, stage, double):
+    stage.program = lambda _: ends(0, after=1.2)
+    double.items["i1"].start_timeout = 1
+    await run(yard)
+    assert double.items["i1"].exit_code == 0
+
+
 async def test_cancelling_leaves_the_workload_to_the_next_process(tmp_path, yard, stage, double):
     stage.program = lambda w: runs_until_stopped(
         0, b"a secret: " + w.secrets["WANDB_API_KEY"].encode() + b"\n"
@@ -363,6 +383,27 @@ async def test_gpus_are_given_to_one_job_at_a_time(tmp_path, double, stage):
         await asyncio.gather(*tasks)
 
     assert seen == [("0",), ("0", "1")]
+
+
+async def test_gpus_of_an_adopted_workload_stay_taken(tmp_path, double, stage):
+    stage.program = lambda _: runs_until_stopped(0)
+    double.items["i1"].spec = spec(config={"gpus": 1})
+    double.submit("i2", spec("i2", config={"gpus": 1}))
+    first = Yard(tmp_path, double, stage, takes_gpus=True)
+    async with first.at_work():
+        task = asyncio.create_task(first.attempt().run())
+        await until(lambda: double.items["i1"].handle)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    second = Yard(tmp_path, double, stage, takes_gpus=True)
+    async with second.at_work():
+        tasks = [asyncio.create_task(second.attempt(name).run()) for name in ("i1", "i2")]
+        await until(lambda: len(stage.started) == 2)
+        assert stage.acts["ry-i2-1"].workload.gpus == ("1",)
+        for act in list(stage.acts.values()):
+            act.asked_to_stop.set()
+        await asyncio.gather(*tasks)
 
 
 async def test_more_gpus_than_there_are_fail_at_once(tmp_path, double, stage):

@@ -206,7 +206,6 @@ class Agent:
         background = [
             group.create_task(self._bench.courier.carry()),
             group.create_task(self._bench.logs.carry()),
-            group.create_task(self._say_how_it_goes(session)),
             group.create_task(self._prune()),
             group.create_task(_when(stop, lambda: session.drain("asked by a signal"))),
             group.create_task(_when(leave, session.leave)),
@@ -215,6 +214,7 @@ class Agent:
             drivers = await self._check_drivers(resources, registered.held)
             for held in registered.held:
                 session.take(held, group)
+            background.append(group.create_task(self._say_how_it_goes(session)))
             background.append(group.create_task(self._clear_leftovers(drivers)))
             if ready is not None:
                 ready(registered)
