@@ -30,14 +30,19 @@ def serve(settings: ServerSettings) -> None:
         settings = settings.model_copy(update={"port": listening.getsockname()[1]})
         app = create_app(settings, say=lambda text: print(text, flush=True))
         starting.prepare(app.database)  # the app would do it too, but fail less readably
-        server = _Uvicorn(app, settings)
+        server = serving(app, settings)
         server.run(sockets=[listening])
         app.database.close()
     if server.failed:
         sys.exit(1)
 
 
-class _Uvicorn(uvicorn.Server):
+def serving(app: Server, settings: ServerSettings) -> Uvicorn:
+    """Return the server of an app, ready to run on a socket that the caller has bound."""
+    return Uvicorn(app, settings)
+
+
+class Uvicorn(uvicorn.Server):
     """Says when it answers, and ends what hangs by design before it waits for the rest."""
 
     def __init__(self, app: Server, settings: ServerSettings) -> None:

@@ -17,7 +17,7 @@ import structlog
 from runyard.store.db import CHANNEL, Database
 
 log = structlog.get_logger(__name__)
-_PATIENCE: Final = 5.0  # seconds between looks at whether to stop
+_PATIENCE: Final = 0.5  # seconds between looks at whether to stop
 _BACK_OFF: Final = 1.0
 
 
@@ -39,7 +39,7 @@ class Listener:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(timeout=2 * _PATIENCE)
+        self._thread.join(timeout=10 * _PATIENCE)
 
     def _run(self) -> None:
         import psycopg
