@@ -118,12 +118,23 @@ async def test_running_out_of_memory_is_said_with_the_limit(driver: DockerDriver
     assert seen == Observation(Phase.EXITED, 137, "out of memory (limit 64 MiB)")
 
 
-async def test_a_command_that_does_not_exist_is_rejected_and_leaves_nothing(
-    driver: DockerDriver, key: str
+async def test_a_command_that_does_not_exist_says_so(driver: DockerDriver, key: str) -> None:
+    asked = Workload(key, ("no-such-program",), image=IMAGE)
+    assert b"no-such-program" in await output(driver, asked)
+    assert (await end(driver, await driver.submit(asked))).exit_code == 127
+
+
+async def test_what_the_engine_cannot_start_is_rejected_and_leaves_nothing(
+    driver: DockerDriver, key: str, tmp_path: Path
 ) -> None:
+    asked = Workload(key, ("true",), image=IMAGE, config={"cpuset-cpus": "4000"})
+    with pytest.raises(Rejected, match=r"4000|CPUs"):
+        await driver.submit(asked)
+    bare = DockerDriver(tmp_path / "agent", DockerSettings(pull=Pull.MISSING, init=False))
     with pytest.raises(Rejected, match="no-such-program"):
-        await driver.submit(Workload(key, ("no-such-program",), image=IMAGE))
-    assert await driver.leftovers(()) == []
+        await bare.submit(Workload(key, ("no-such-program",), image=IMAGE))
+    assert await bare.leftovers(()) == []
+    await bare.close()
 
 
 async def test_an_image_that_cannot_be_had_is_rejected_in_the_engines_words(
@@ -194,6 +205,18 @@ async def create_only(driver: DockerDriver, engine: aiodocker.Docker, asked: Wor
     """Do what an agent does that dies between creating and starting."""
     request = dict(driver.render(asked))
     await engine.containers.create(request, name=asked.key)
+
+
+async def test_a_program_that_handles_no_signal_leaves_when_it_is_asked(
+    driver: DockerDriver, key: str
+) -> None:
+    code = "import time; print('up', flush=True); time.sleep(600)"
+    handle = await driver.submit(python(key, code))
+    async with aclosing(driver.logs(handle)) as chunks:
+        await anext(chunks)
+    async with asyncio.timeout(10):
+        await driver.stop(handle, grace=timedelta(seconds=60))
+    assert (await end(driver, handle)).exit_code == 143
 
 
 async def test_a_strangers_container_of_that_name_is_left_alone(

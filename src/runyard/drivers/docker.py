@@ -62,7 +62,7 @@ class DockerDriver:
         self._host_env = dict(os.environ if host_env is None else host_env)
         self._root, self._id = root, ""
         self._address = self._settings.host or self._host_env.get("DOCKER_HOST") or _SOCKET
-        self._is_podman: bool | None = None
+        self._podman: bool | None = None
         self._engine: aiodocker.Docker | None = None
         self._connector: aiohttp.BaseConnector | None = None
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -94,6 +94,8 @@ class DockerDriver:
         key = check_key(workload.key)
         request = container_request(workload, self._host())
         platform = request.pop("Platform", None)
+        if await self._is_podman():
+            request["HostConfig"].pop("Init")  # needs a program that podman does not bring
         try:
             async with self._submitting[key]:
                 await self._bring_up(key, request, platform)
@@ -127,9 +129,13 @@ class DockerDriver:
                 raise Unavailable(f"the engine has not ended container {key} yet")
 
     async def logs(self, handle: Handle, /, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Follow the output. The last look is without following: engines lose the last line
-        of what they let be followed."""
-        key, follows = self._key(handle), await self._follows_well()
+        """Yield output from byte `offset` on, as every driver does.
+
+        The last look is without following: Docker loses the last line of what it lets be
+        followed. podman loses and reorders lines all along, so there the whole log is read
+        again and again, the more rarely the longer it is.
+        """
+        key, follows = self._key(handle), not await self._is_podman()
         clock = asyncio.get_running_loop().time
         while True:
             ended = observed(await self._inspect(key)).phase.is_final
@@ -169,18 +175,13 @@ class DockerDriver:
                 await self._wait(key)
         return observed(await self._inspect(key)).phase.is_final
 
-    async def _follows_well(self) -> bool:
-        """Whether the engine's stream of a growing log can be trusted.
-
-        podman's cannot: of 50,000 lines it sends some in the wrong order and leaves others
-        out. So there the whole log is read again and again, the more rarely the longer it is.
-        """
-        if self._is_podman is None:
+    async def _is_podman(self) -> bool:
+        if self._podman is None:
             with self._asking("version"):
                 version = await self._docker().version()
             parts = version.get("Components") or ()
-            self._is_podman = any("podman" in part["Name"].lower() for part in parts)
-        return not self._is_podman
+            self._podman = any("podman" in part["Name"].lower() for part in parts)
+        return self._podman
 
     async def discard(self, handle: Handle, /) -> None:
         await self._delete(self._key(handle))

@@ -126,6 +126,7 @@ def _host_config(
     return _said(
         {
             "RestartPolicy": {"Name": "no"},
+            "Init": host.settings.init,
             "LogConfig": {"Type": "json-file"},  # never rotated: logs are read from an offset
             "SecurityOpt": ["no-new-privileges"],
             "Mounts": _mounts(workload, options, host.settings),

@@ -37,7 +37,8 @@ class DockerSettings:
 
     `host_network` lets a job into the host's network when the server listens on loopback
     only: from a bridge network it could not be reached. `user` lets jobs choose whom they
-    run as in the container.
+    run as in the container. `init` puts the engine's small init before the job: without one
+    a program is process 1, for which the kernel ignores a polite signal that it does not handle.
     """
 
     host: str | None = None
@@ -47,6 +48,7 @@ class DockerSettings:
     devices: tuple[str, ...] = ()
     user: bool = False
     host_network: bool = True
+    init: bool = True
     env_passthrough: tuple[str, ...] = ()
 
     @property
@@ -126,5 +128,6 @@ _PARSERS: Final = {
     "devices": _names,
     "user": _flag,
     "host_network": _flag,
+    "init": _flag,
     "env_passthrough": _names,
 }
