@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from runyard.cli.children import free_port
 from runyard.cli.local import ensure_queue, is_ready
@@ -110,6 +110,7 @@ class Yard:
         self.urls: list[str] = []
         self.key = ""
         self.entity = ""
+        self.keep = False  # the directory, when the block ends
 
     def __enter__(self) -> Self:
         try:
@@ -136,7 +137,8 @@ class Yard:
         self._end_workloads()
         for program in self.servers:
             program.end(signal.SIGTERM)
-        shutil.rmtree(self.root, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     def api(self, server: int = 0) -> Api:
         return Api(self.urls[server], self.key)
@@ -192,7 +194,7 @@ class Yard:
         self, queue: str, *, name: str = "agent", max_jobs: int = -1, server: int = 0
     ) -> Program:
         home = self.root / f"agent-{name}"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         env = self._env(home) | {
             "RUNYARD_BASE_URL": self.urls[server],
             "RUNYARD_API_KEY": self.key,
@@ -220,7 +222,7 @@ class Yard:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return str(answer.read().decode())
 
-    def add_queue(self, name: str, resource: str = "local-process", **policy: Any) -> None:
+    def add_queue(self, name: str, resource: str = "local-process") -> None:
         with self.api() as api:
             ensure_queue(api, self.entity, name, resource)
 
