@@ -25,6 +25,7 @@ import aiohttp
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.base import Capabilities
+from runyard.drivers.docker_auth import login_for, with_registry
 from runyard.drivers.docker_request import (
     KEY_LABEL,
     ROOT_LABEL,
@@ -278,9 +279,13 @@ class DockerDriver:
 
     async def _pull(self, image: str, platform: str | None) -> None:
         now = asyncio.get_running_loop().time
+        login = await asyncio.to_thread(login_for, image, self._host_env)
+        source = with_registry(image) if login else image
         async with asyncio.timeout(_STALLED) as patience:
             with self._asking(image):
-                async for _ in self._docker().images.pull(image, platform=platform, stream=True):
+                async for _ in self._docker().images.pull(
+                    source, auth=login, platform=platform, stream=True
+                ):
                     patience.reschedule(now() + _STALLED)
 
     async def _has_image(self, image: str) -> bool:
