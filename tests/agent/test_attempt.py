@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from runyard.agent.attempt import Attempt, Bench, Fetched
+from runyard.agent.attempt import Attempt
+from runyard.agent.bench import Bench, Fetched
 from runyard.agent.courier import Courier
 from runyard.agent.gpus import GpuRack
 from runyard.agent.logs import LogCourier
@@ -133,7 +134,9 @@ async def test_news_that_the_end_has_overtaken_is_not_told_after_it(yard, stage,
         return await move(moves)
 
     double.move = slowly
-    await run(yard)
+    async with yard.at_work():
+        await yard.attempt().run()
+        await yard.bench.courier.settled()
     assert double.calls == ["claim:i1", "exited:i1"]
     assert double.requests == [1, 1]
 

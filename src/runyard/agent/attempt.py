@@ -15,76 +15,28 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
-from runyard.agent.courier import Courier
-from runyard.agent.gpus import GpuRack
-from runyard.agent.logs import Log, LogCourier, ship
+from runyard.agent.bench import Bench
+from runyard.agent.logs import Log, ship
 from runyard.agent.masking import Mask
-from runyard.agent.registry import Drivers
-from runyard.agent.rendering import Draft, Grants, NeedsBuilder, completed, draft
-from runyard.agent.workspace import Note, Workspaces
+from runyard.agent.rendering import Draft, NeedsBuilder, completed, draft
+from runyard.agent.telling import MAX_DETAIL, Teller
+from runyard.agent.workspace import Note
 from runyard.domain.errors import Rejected, RunyardError, StaleLease, Unavailable
 from runyard.domain.items import Stage
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.base import Driver
-from runyard.wire.agent import (
-    AnyMove,
-    Claim,
-    Fail,
-    HandleData,
-    Held,
-    Keep,
-    Moved,
-    Observe,
-    Release,
-    Warn,
-)
+from runyard.wire.agent import Held
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 GPU_PATIENCE: Final = 20.0  # seconds to wait for GPUs before another agent may have the item
-MAX_DETAIL: Final = 64 << 10  # bytes of a failure's traceback or log
-TELL_AFTER: Final = 0.02  # seconds; what a short job does meanwhile is told by its end alone
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a job's source amounts to on this host."""
-
-    directory: str | None = None
-    env: dict[str, str] | None = None
-    requirements: str | None = None  # within the directory, still to be installed
-
-
-class Sources(Protocol):
-    """Brings a job's files. `log` takes progress, for people, in pieces of any size."""
-
-    async def fetch(
-        self, held: Held, drafted: Draft, *, log: Callable[[bytes], None]
-    ) -> Fetched: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """Everything that the attempts of one agent share. `live` are the keys being worked on."""
-
-    courier: Courier
-    logs: LogCourier
-    drivers: Drivers
-    sources: Sources
-    workspaces: Workspaces
-    gpus: GpuRack
-    grants: Grants
-    base_url: str
-    live: set[str]
-    stop_grace: int | None = None  # seconds, in place of the queue's policy
 
 
 class _Stopped(Exception):
@@ -110,11 +62,8 @@ class Attempt:
         self._driver: Driver | None = None
         self._handle = _handle(held)
         self._submitting = held.claimed and held.handle is None
-        self._untold: list[AnyMove] = []
-        self._telling: asyncio.TimerHandle | None = None
+        self._server = Teller(held, bench.courier, self._interrupt)
         self._said = bytearray()  # progress of fetching, for the failure's detail
-        self._warned: set[str] = set()
-        self._secrets: list[str] = []
         self._start_limit: asyncio.Timeout | None = None
         self._log = logger.bind(
             item=held.item_id,
@@ -169,7 +118,7 @@ class Attempt:
                 await self._to_the_end()
             except asyncio.CancelledError:
                 if self._interruption is None or self._task.uncancel() > 0:
-                    self._tell()  # the next process should know what this one knew
+                    self._server.tell_news()  # the next process should know what this one knew
                     raise
                 raise self._interruption from None
         except _GivenBack:
@@ -244,8 +193,7 @@ class Attempt:
         if self._claimed:
             return self.held.run_token
         self._claimed = True  # from the asking on: it may not be given back now
-        move = Claim(item_id=self.held.item_id, token=self.held.token)
-        return (await self._bench.courier.move(move)).run_token
+        return await self._server.claim()
 
     async def _start(
         self, driver: Driver, drafted: Draft, gpus: tuple[str, ...], token: str | None
@@ -266,8 +214,7 @@ class Attempt:
         self._note(workload)
         handle = await self._insist(partial(driver.submit, workload))
         self._handle = handle
-        data = HandleData(handle.driver, handle.version, dict(handle.data))
-        self._tell_soon(Keep(item_id=self.held.item_id, token=self.held.token, handle=data))
+        self._server.keep(handle)
         self._log.info("started", resource=driver.name)
         await self._follow(driver, handle)
 
@@ -287,8 +234,7 @@ class Attempt:
         finally:
             log.close()
         self._is_closing, self.holds = True, False
-        self._drop_untold()
-        await self._bench.courier.move(self._observe(final))
+        await self._server.end(final)
         self._log.info("ended", phase=final.phase, exit_code=final.exit_code, why=final.reason)
 
     async def _watch(self, driver: Driver, handle: Handle) -> Observation:
@@ -304,10 +250,10 @@ class Attempt:
                             return seen
                         # That it waits is known from the claim; why it waits is news.
                         if seen != last and (seen.phase is not Phase.QUEUED or seen.reason):
-                            self._tell_soon(self._observe(seen))
+                            self._server.saw(seen)
                         last = seen
             except Unavailable as error:
-                self._log.warning("cannot ask for the workload", why=error.message)
+                self._server.warn(Stage.RUN, error.message)
                 await asyncio.sleep(error.retry_after.total_seconds())
             else:
                 raise RuntimeError(f"{driver.name} ended its watch without a final observation")
@@ -324,11 +270,11 @@ class Attempt:
     async def _ship(self, driver: Driver, handle: Handle, log: Log) -> None:
         """Send the output. Losing it is no reason to lose the run, losing the item is."""
         try:
-            await ship(driver, handle, log, lambda: Mask(self._secrets))
+            await ship(driver, handle, log, lambda: Mask(self._server.secrets))
         except StaleLease:
             raise
         except RunyardError as error:
-            self._warn(Stage.RUN, f"the rest of the output is not kept: {error.message}")
+            self._server.warn(Stage.RUN, f"the rest of the output is not kept: {error.message}")
 
     async def _stop_when_asked(self, driver: Driver, handle: Handle) -> None:
         await self._stop_asked.wait()
@@ -341,34 +287,23 @@ class Attempt:
         self._is_closing = True
         self._log.info("given back to its queue")
         with suppress(RunyardError):
-            await self._bench.courier.move(
-                Release(item_id=self.held.item_id, token=self.held.token)
-            )
+            await self._server.release()
 
     async def _fail(self, message: str, *, detail: str | None = None) -> None:
         """Make an end of what there is, then say why: a failed item has nothing running."""
         await self._ended()
         text = self._said.decode(errors="replace") if detail is None else detail
-        hidden = _masked(self._secrets, text)
         self.holds = False
         self._log.warning("item failed", stage=self._stage, why=message)
         try:
-            await self._bench.courier.move(
-                Fail(
-                    item_id=self.held.item_id,
-                    token=self.held.token,
-                    stage=self._stage,
-                    message=_masked(self._secrets, message),
-                    detail=hidden[-MAX_DETAIL:],
-                )
-            )
+            await self._server.fail(self._stage, message, text)
         except RunyardError as error:
             self._log.warning("the failure was not taken", why=error.message)
 
     async def _ended(self) -> None:
         """Leave nothing behind: no workload, no files. Whatever goes wrong here is logged."""
         self._is_closing = True
-        self._drop_untold()
+        self._server.drop_news()
         try:
             for handle in await self._handles():
                 assert self._driver is not None
@@ -390,60 +325,15 @@ class Attempt:
 
     # -- small things --------------------------------------------------------------------
 
-    def _observe(self, seen: Observation) -> Observe:
-        return Observe(
-            item_id=self.held.item_id,
-            token=self.held.token,
-            phase=seen.phase,
-            exit_code=seen.exit_code,
-            reason=_masked(self._secrets, seen.reason),
-        )
-
-    def _tell_soon(self, move: AnyMove) -> None:
-        """Make a move that nobody waits for, with what else there is; the newest phase counts."""
-        if isinstance(move, Observe):
-            self._untold = [m for m in self._untold if not isinstance(m, Observe)]
-        self._untold.append(move)
-        if self._telling is None:
-            self._telling = asyncio.get_running_loop().call_later(TELL_AFTER, self._tell)
-
-    def _tell(self) -> None:
-        for move in self._untold:
-            self._bench.courier.post(move).add_done_callback(self._heard)
-        self._drop_untold()
-
-    def _drop_untold(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
-        self._telling, self._untold = None, []
-
-    def _heard(self, answer: asyncio.Future[Moved]) -> None:
-        error = None if answer.cancelled() else answer.exception()
-        if isinstance(error, StaleLease):
-            self._interrupt(error)
-        elif error is not None:
-            self._log.warning("a move was not taken", why=str(error))
-
-    def _warn(self, stage: Stage, message: str) -> None:
-        """Tell the run's owner, once; nobody waits for it."""
-        if message in self._warned:
-            return
-        self._warned.add(message)
-        self._log.warning(message)
-        warning = Warn(
-            item_id=self.held.item_id, token=self.held.token, stage=stage, message=message
-        )
-        self._bench.courier.post(warning).add_done_callback(self._heard)
-
     def _note(self, workload: Workload) -> None:
-        self._secrets = list(workload.secrets.values())
-        note = Note(secrets=self._secrets, gpus=list(workload.gpus))
+        self._server.secrets = list(workload.secrets.values())
+        note = Note(secrets=self._server.secrets, gpus=list(workload.gpus))
         self._bench.workspaces.write_note(self.held.key, note)
 
     def _recall(self) -> None:
         """Take over from the process that had started the workload."""
         note = self._bench.workspaces.read_note(self.held.key)
-        self._secrets = note.secrets
+        self._server.secrets = note.secrets
         self._bench.gpus.hold(self.held.key, note.gpus)
         self._log.info("adopted", log_size=self.held.log_size)
 
@@ -456,8 +346,7 @@ class Attempt:
             try:
                 return await call()
             except Unavailable as error:
-                self._log.warning("waiting", stage=self._stage, why=error.message)
-                self._warn(self._stage, error.message)
+                self._server.warn(self._stage, error.message)
                 await asyncio.sleep(error.retry_after.total_seconds())
 
 
@@ -472,8 +361,3 @@ def _words(error: RunyardError) -> str:
     lines = [error.message]
     lines += [str(v) for v in error.violations if v.message not in error.message]
     return "\n".join([*lines, error.hint] if error.hint else lines)
-
-
-def _masked(secrets: list[str], text: str) -> str:
-    mask = Mask(secrets)
-    return (mask.feed(text.encode()) + mask.flush()).decode(errors="replace")

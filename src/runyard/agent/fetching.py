@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from runyard.agent.archives import CodeCache, materialise
-from runyard.agent.attempt import Fetched
+from runyard.agent.bench import Fetched
 from runyard.agent.environments import Environments
 from runyard.agent.git import GitAccess, fetch
 from runyard.agent.notebooks import make_runnable
@@ -31,7 +31,7 @@ Log = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """The real `attempt.Sources`. `host_env` is the agent's environment, for git."""
+    """The real `bench.Sources`. `host_env` is the agent's environment, for git."""
 
     api: AgentApi
     cache: CodeCache

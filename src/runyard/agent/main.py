@@ -23,7 +23,8 @@ import structlog
 from runyard import __version__
 from runyard.agent import reporting
 from runyard.agent.archives import CodeCache
-from runyard.agent.attempt import Attempt, Bench
+from runyard.agent.attempt import Attempt
+from runyard.agent.bench import Bench
 from runyard.agent.config import AgentConfig
 from runyard.agent.courier import Courier
 from runyard.agent.environments import Environments

@@ -1,0 +1,143 @@
+"""
+What an attempt tells the server of its item: every move with the lease token, secrets masked.
+
+What decides something is waited for. What is only news (the handle, the phases on the way) is
+told a moment later and together, and not at all if the end has come by then: a short job costs
+the server a claim and an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from runyard.agent.courier import Courier
+from runyard.agent.masking import Mask
+from runyard.domain.errors import RunyardError, StaleLease
+from runyard.domain.items import Stage
+from runyard.domain.workloads import Handle, Observation
+from runyard.wire.agent import (
+    AnyMove,
+    Claim,
+    Fail,
+    HandleData,
+    Held,
+    Keep,
+    Moved,
+    Observe,
+    Release,
+    Warn,
+)
+
+logger = structlog.get_logger(__name__)
+
+TELL_AFTER: Final = 0.02  # seconds
+MAX_DETAIL: Final = 64 << 10  # characters of a failure's traceback or log
+
+
+class Teller:
+    """`on_stale` is called when news is refused because the item is not ours any more."""
+
+    def __init__(
+        self, held: Held, courier: Courier, on_stale: Callable[[StaleLease], None]
+    ) -> None:
+        self.secrets: list[str] = []
+        self._item_id, self._token = held.item_id, held.token
+        self._courier, self._on_stale = courier, on_stale
+        self._news: list[AnyMove] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._warned: set[str] = set()
+
+    async def claim(self) -> str | None:
+        """Make the item ours; return the run's token.
+
+        Raises:
+            StaleLease: the lease has run out.
+        """
+        move = Claim(item_id=self._item_id, token=self._token)
+        return (await self._courier.move(move)).run_token
+
+    async def release(self) -> None:
+        """Give the item back."""
+        await self._courier.move(Release(item_id=self._item_id, token=self._token))
+
+    async def end(self, final: Observation) -> None:
+        """Report the last observation, in place of all news before it.
+
+        Raises:
+            StaleLease: the item is not ours.
+        """
+        self.drop_news()
+        await self._courier.move(self._observe(final))
+
+    async def fail(self, stage: Stage, message: str, detail: str) -> None:
+        """Fail the item; `detail` is cut to its end."""
+        self.drop_news()
+        await self._courier.move(
+            Fail(
+                item_id=self._item_id,
+                token=self._token,
+                stage=stage,
+                message=self.masked(message),
+                detail=self.masked(detail)[-MAX_DETAIL:],
+            )
+        )
+
+    def keep(self, handle: Handle) -> None:
+        data = HandleData(handle.driver, handle.version, dict(handle.data))
+        self._add(Keep(item_id=self._item_id, token=self._token, handle=data))
+
+    def saw(self, seen: Observation) -> None:
+        self._news = [move for move in self._news if not isinstance(move, Observe)]
+        self._add(self._observe(seen))
+
+    def warn(self, stage: Stage, message: str) -> None:
+        """Tell the run's owner; the same words once."""
+        if message in self._warned:
+            return
+        self._warned.add(message)
+        logger.warning(message, item=self._item_id, stage=stage)
+        text = self.masked(message)
+        self._post(Warn(item_id=self._item_id, token=self._token, stage=stage, message=text))
+
+    def tell_news(self) -> None:
+        """Tell now what there is to tell."""
+        for move in self._news:
+            self._post(move)
+        self.drop_news()
+
+    def drop_news(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._news = None, []
+
+    def masked(self, text: str) -> str:
+        mask = Mask(self.secrets)
+        return (mask.feed(text.encode()) + mask.flush()).decode(errors="replace")
+
+    def _observe(self, seen: Observation) -> Observe:
+        return Observe(
+            item_id=self._item_id,
+            token=self._token,
+            phase=seen.phase,
+            exit_code=seen.exit_code,
+            reason=self.masked(seen.reason),
+        )
+
+    def _add(self, move: AnyMove) -> None:
+        self._news.append(move)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_AFTER, self.tell_news)
+
+    def _post(self, move: AnyMove) -> None:
+        self._courier.post(move).add_done_callback(self._answered)
+
+    def _answered(self, answer: asyncio.Future[Moved]) -> None:
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, StaleLease):
+            self._on_stale(error)
+        elif isinstance(error, RunyardError):
+            logger.warning("news was not taken", item=self._item_id, why=error.message)
