@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy.exc import IntegrityError
-
 from runyard.domain.access import Action, Actor, Kind, Role
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.services.call import KEY_PREFIX, Call, token_hash
 from runyard.store import accounts
-from runyard.store.db import Row, Tx
+from runyard.store.db import Duplicate, Row, Tx
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Names that are words of our paths: an entity with such a name would read as a route (T2).
@@ -205,7 +203,7 @@ def _add_entity(call: Call, entity_id: str, name: str, kind: str) -> None:
         raise Conflict(f"there is a user or team named {name!r} already")
     try:
         accounts.add_entity(call.tx, entity_id, name, kind, call.now)
-    except IntegrityError as error:
+    except Duplicate as error:
         raise Conflict(f"there is a user or team named {name!r} already") from error
 
 

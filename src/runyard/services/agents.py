@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy.exc import IntegrityError
-
 from runyard.domain.access import Action, Kind
 from runyard.domain.agents import Agent, AgentStatus
 from runyard.domain.errors import Conflict, Invalid, NotFound, StaleEpoch
@@ -15,6 +13,7 @@ from runyard.domain.queues import check_queue_name
 from runyard.services import leasing
 from runyard.services.call import AGENT_PREFIX, Call, token_hash
 from runyard.store import accounts, agents
+from runyard.store.db import Duplicate
 from runyard.wire import agent as wire
 
 _EPOCHS_TOLD: Final = 5
@@ -72,7 +71,7 @@ def _new_epoch(call: Call, entity_id: str, entity: str, asked: wire.Register) ->
         return agent
     try:
         agents.add(call.tx, agent, config=asked.config, user_id=call.actor.user_id)
-    except IntegrityError as error:
+    except Duplicate as error:
         raise Conflict(f"agent {asked.name!r} is being registered elsewhere; try again") from error
     return agent
 

@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
-
 from runyard.domain import outcomes
 from runyard.domain.access import Action
 from runyard.domain.docker_options import check_docker_options
@@ -22,7 +20,7 @@ from runyard.domain.queues import (
 )
 from runyard.services.call import Call
 from runyard.store import items, queues
-from runyard.store.db import Row
+from runyard.store.db import Duplicate, Row
 
 Counts = tuple[int, int, int]
 # What an agent's own config may allow beyond the safe options; the server cannot know, so it
@@ -67,7 +65,7 @@ def create(
         raise taken
     try:
         queues.add(call.tx, queue, dict(policy))
-    except IntegrityError as error:
+    except Duplicate as error:
         raise taken from error
     call.tx.announce(f"queue:{queue.entity}/{name}", 1000)  # agents may be waiting for it to exist
     return queue

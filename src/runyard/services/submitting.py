@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy.exc import IntegrityError
-
 from runyard.domain.access import Action
 from runyard.domain.docker_options import check_docker_options
 from runyard.domain.errors import Conflict, Invalid, TooMuch, Violation
@@ -27,6 +25,7 @@ from runyard.services import accounts, jobs, queues
 from runyard.services.call import Call
 from runyard.store import accounts as account_rows
 from runyard.store import agents, items
+from runyard.store.db import Duplicate
 from runyard.store.values import to_text
 
 DEFAULT_PROJECT: Final = "default"
@@ -104,7 +103,7 @@ def submit(
 def _write(call: Call, queue: Queue, new: Sequence[items.NewItem]) -> None:
     try:
         items.add(call.tx, new, now=call.now, actor=call.actor.name)
-    except IntegrityError as error:
+    except Duplicate as error:
         raise Conflict(
             "a run of that run_id exists in the project already",
             hint="leave run_id out and one is made for you",

@@ -27,10 +27,10 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from runyard.domain.errors import Invalid, Unavailable
+from runyard.domain.errors import Conflict, Invalid, Unavailable
 
 T = TypeVar("T")
 Row = RowMapping
@@ -62,14 +62,25 @@ class Tx:
     def run(
         self, statement: Executable, params: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
     ) -> int:
-        """Execute a write, once or once per mapping; return the number of rows it changed."""
-        if not params:
-            return self.connection.execute(statement).rowcount
-        return self.connection.execute(statement, params).rowcount
+        """Execute a write, once or once per mapping; return the number of rows it changed.
+
+        Raises:
+            Duplicate: a row of that name or id exists; the transaction must be given up.
+        """
+        try:
+            if not params:
+                return self.connection.execute(statement).rowcount
+            return self.connection.execute(statement, params).rowcount
+        except IntegrityError as error:
+            raise Duplicate("there is one of that name already") from error
 
     def announce(self, topic: str, count: int = 1) -> None:
         """Wake those who wait for `topic` once this has committed; `count` of them at most."""
         self.topics[topic] = self.topics.get(topic, 0) + count
+
+
+class Duplicate(Conflict):
+    """A constraint of the tables refused a row, as a rule because one like it exists."""
 
 
 class Database:

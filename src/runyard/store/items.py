@@ -327,7 +327,7 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
     """Insert items with their runs and first events.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: a run of that name exists in the project.
+        Duplicate: a run of that name exists in the project.
     """
     at = to_ms(now)
     _NEW_RUNS.run(
