@@ -67,6 +67,11 @@ def test_an_entry_point_replaces_the_files_in_either_spelling(logged_in: Double,
     assert only(logged_in).spec["overrides"] == {"entry_point": ["new", "-x"]}
 
 
+def test_the_queue_of_a_spec_counts_where_no_flag_names_one(logged_in: Double, cli: Cli) -> None:
+    assert cli("launch", "-c", '{"job": "digits", "queue": "gpu"}').code == 0
+    assert only(logged_in).queue == "gpu"
+
+
 def test_inline_json_is_understood_and_at_files_are_not(logged_in: Double, cli: Cli) -> None:
     assert cli("launch", "-c", '{"job": "digits"}', "-q").code == 0
     done = cli("launch", "-c", "@/etc/passwd", "-q")  # T24: nothing is expanded

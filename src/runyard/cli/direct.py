@@ -23,7 +23,8 @@ from runyard.cli import local
 from runyard.cli.children import Child
 from runyard.cli.edge import WrongUsage
 from runyard.cli.following import follow
-from runyard.cli.launching import Flags, make_job, planned
+from runyard.cli.launch_flags import Flags
+from runyard.cli.launching import make_job, planned
 from runyard.cli.output import print_json, print_model, say
 from runyard.client.api import Api
 from runyard.client.credentials import Credentials, find, home

@@ -68,7 +68,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Save a version of a job. The same content again makes no new version."""
-    from runyard.cli.launching import words
+    from runyard.cli.launch_flags import words
     from runyard.cli.output import print_model, say
     from runyard.cli.progress import Bar
     from runyard.cli.session import connect, entity_or_own

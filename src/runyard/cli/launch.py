@@ -110,7 +110,7 @@ def launch(
             "--config",
             "-c",
             metavar="SPEC",
-            help="A launch spec: a YAML or JSON file, inline JSON, or -.",
+            help="A launch spec: a YAML or JSON file, inline JSON, or -. Flags are laid over it.",
         ),
     ] = None,
     resource_args: Annotated[
@@ -210,7 +210,8 @@ def launch(
     What to run is exactly one of -u, -j, -d, or the job or image of -c. With --follow the exit
     code is the job's own; 130 if it was stopped, 1 if it ended without one.
     """
-    from runyard.cli.launching import Flags, run
+    from runyard.cli.launch_flags import Flags
+    from runyard.cli.launching import run
 
     flags = Flags(
         uri=uri,

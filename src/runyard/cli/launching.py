@@ -7,13 +7,9 @@ Nothing is sent before the flags are known to fit together.
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from runyard.cli.documents import mapping
-from runyard.cli.edge import WrongUsage
+from runyard.cli.launch_flags import Flags, check, spec_of, words
 from runyard.cli.output import print_json, print_model, say
 from runyard.domain.queues import DEFAULT_QUEUE
 
@@ -21,38 +17,6 @@ if TYPE_CHECKING:
     from runyard.client.api import Api
     from runyard.client.making import Draft, Recipe
     from runyard.wire.rest import SubmittedItem
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
-    """The flags of `runyard launch` as they were typed."""
-
-    uri: str | None
-    job: str | None
-    image: str | None
-    entry_point: str | None
-    args: list[str]
-    queue: str | None
-    config: str | None
-    resource_args: str | None
-    resource: str | None
-    name: str | None
-    entity: str | None
-    project: str | None
-    priority: str | None
-    dockerfile: str | None
-    base_image: str | None
-    build_context: str | None
-    git_version: str | None
-    job_name: str | None
-    follow: bool
-    raw: bool
-    no_wait: bool
-    dry_run: bool
-    as_json: bool
-    set_var: list[str]
-    build: bool
-    project_queue: str | None
 
 
 def run(flags: Flags) -> int:
@@ -65,14 +29,15 @@ def run(flags: Flags) -> int:
     spec = spec_of(flags)
     if flags.project_queue:
         say("note: --project-queue does nothing: queues belong to a user or team")
-    if flags.queue is None:
+    wanted = flags.queue or spec.get("queue")
+    if wanted is None:
         from runyard.cli import direct
 
         return direct.run_here(flags, spec)
     from runyard.cli.session import connect, split_queue
 
     with connect() as api:
-        entity, queue = split_queue(api, flags.queue, spec.get("queue_entity") or flags.entity)
+        entity, queue = split_queue(api, wanted, spec.get("queue_entity") or flags.entity)
         if flags.uri and flags.dry_run:
             return planned(flags, spec)
         if flags.uri:
@@ -102,123 +67,6 @@ def after(api: Api, item: SubmittedItem, flags: Flags, *, where: str) -> int:
 
     say(f"Queued {item.id} in {where} as run {path}")
     return follow(api, run, raw=flags.raw, as_json=flags.as_json)
-
-
-def check(flags: Flags) -> None:
-    """Raise WrongUsage for the first thing that does not fit together."""
-    named = [flag for flag, v in _sources(flags) if v]
-    if len(named) > 1:
-        raise WrongUsage(f"{' and '.join(named)} were given", hint="leave all but one of them out")
-    if not named and not flags.config:
-        raise WrongUsage(
-            "nothing to run was given",
-            hint='give one of -u PATH, -j JOB, -d IMAGE: runyard launch -u . -E "python train.py"',
-        )
-    for wrong, message, hint in _MISFITS:
-        if wrong(flags):
-            raise WrongUsage(message, hint=hint)
-    for field in _OF_URI:
-        if getattr(flags, field) and not flags.uri:
-            raise WrongUsage(
-                f"--{field.replace('_', '-')} is for the job that is made of --uri",
-                hint="a saved job has its own: runyard job create --help",
-            )
-
-
-def _sources(flags: Flags) -> list[tuple[str, str | None]]:
-    return [("--uri", flags.uri), ("--job", flags.job), ("--docker-image", flags.image)]
-
-
-_OF_URI: Final = ("build_context", "job_name", "git_version", "base_image")
-_MISFITS: Final[tuple[tuple[Callable[[Flags], bool], str, str], ...]] = (
-    (
-        lambda f: bool(f.uri) and not f.entry_point,
-        "--uri needs --entry-point: the command that starts your code",
-        'runyard launch -u PATH -E "python train.py"',
-    ),
-    (
-        lambda f: f.no_wait and f.queue is not None,
-        "--async is for running without a queue; --queue never waits",
-        "leave --async out; to wait, add --follow",
-    ),
-    (
-        lambda f: f.no_wait and f.follow,
-        "--async and --follow contradict each other",
-        "leave one of them out",
-    ),
-    (
-        lambda f: f.priority is not None and f.queue is None,
-        "--priority needs --queue: without a queue the job runs at once",
-        "add -q QUEUE",
-    ),
-    (
-        lambda f: bool(f.set_var),
-        "--set-var: queue templates are not in this version",
-        """values for the run itself: -c '{"overrides": {"run_config": {"lr": 0.1}}}'""",
-    ),
-    (
-        lambda f: f.build,
-        "--build and --repository: images are not built here",
-        "build and push the image yourself, then: runyard launch -d IMAGE",
-    ),
-    (
-        lambda f: bool(f.base_image and f.image),
-        "--base-image does not go with --docker-image, which is run as it is",
-        "leave one of them out",
-    ),
-)
-
-
-def spec_of(flags: Flags) -> dict[str, Any]:
-    """Return the launch spec of the flags; `job` is missing where --uri makes one.
-
-    Raises:
-        WrongUsage: an unreadable file, a spec that names nothing to run.
-        Invalid: mistakes in the spec that do not need the server to be seen.
-    """
-    from runyard.client.submission import Wish
-    from runyard.domain.specs import LaunchSpec
-
-    wish = Wish(
-        base=mapping(flags.config, "--config"),
-        job=flags.job,
-        image=flags.image,
-        entity=flags.entity,
-        project=flags.project,
-        name=flags.name,
-        resource=flags.resource,
-        resource_args=mapping(flags.resource_args, "--resource-args"),
-        priority=flags.priority,
-        # With --uri the command is the job's own.
-        entry_point=() if flags.uri else words(flags.entry_point),
-        args=flags.args,
-        dockerfile=flags.dockerfile,
-    )
-    spec = wish.spec()
-    if flags.uri:
-        spec.pop("job", None)
-        spec.pop("docker", None)
-        LaunchSpec.parse({**spec, "job": "made-of-uri"})  # before anything is uploaded
-    elif not spec.get("job") and not spec.get("docker"):
-        raise WrongUsage(
-            "--config names neither `job` nor `docker.docker_image`",
-            hint="put one of them into it, or give -u, -j or -d",
-        )
-    return spec
-
-
-def words(command: str | None) -> tuple[str, ...]:
-    """Split a command as a shell would, without running one.
-
-    Raises:
-        WrongUsage: a quote is not closed.
-    """
-    try:
-        return tuple(shlex.split(command or ""))
-    except ValueError as error:
-        raise WrongUsage(
-            f"--entry-point {command!r}: {error}", hint='quote it as a whole: -E "python train.py"'
-        ) from error
 
 
 def make_job(api: Api, flags: Flags, spec: dict[str, Any], owner: str) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 
 from runyard.cli.children import Child, free_port, is_free
 from runyard.client.api import Api
-from runyard.client.credentials import Credentials, find
+from runyard.client.credentials import Credentials, of_this_machine
 from runyard.domain.errors import Conflict, NotFound, RunyardError, Unavailable
 from runyard.wire.rest import QueueIn
 
@@ -31,15 +31,8 @@ _TICK: Final = 0.02
 
 def running(home: Path) -> Credentials | None:
     """Return how to reach the server of that home, None if it does not run."""
-    file = home / "server.json"
-    if not file.exists():
-        return None
-    environ = {"RUNYARD_HOME": str(home), "XDG_CONFIG_HOME": str(home / "none")}
-    try:
-        found = find(environ)
-    except RunyardError:
-        return None
-    return found if is_ready(found.base_url) else None
+    found = of_this_machine(home)
+    return found if found and is_ready(found.base_url) else None
 
 
 def is_ready(base_url: str) -> bool:

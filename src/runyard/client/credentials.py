@@ -42,8 +42,8 @@ def find(
     url = base_url or environ.get("RUNYARD_BASE_URL")
     if (given := key or environ.get("RUNYARD_API_KEY")) and url:
         return Credentials(clean_url(url), given, "argument" if key else "RUNYARD_API_KEY")
-    saved, own = _read(login_file(environ)), _own_server(environ)
-    url = clean_url(url or saved.get("default") or own.get("url") or "")
+    saved, own = _read(login_file(environ)), of_this_machine(home(environ))
+    url = clean_url(url or saved.get("default") or (own.base_url if own else ""))
     if not url:
         raise Unauthenticated(
             "no Runyard server is configured",
@@ -53,9 +53,22 @@ def find(
         return Credentials(url, given, "RUNYARD_API_KEY")
     if found := saved.get("servers", {}).get(url, {}).get("key"):
         return Credentials(url, found, str(login_file(environ)))
-    if own.get("url") and clean_url(own["url"]) == url and own.get("key"):
-        return Credentials(url, own["key"], str(home(environ) / "server.json"))
+    if own and own.base_url == url:
+        return own
     raise Unauthenticated(f"no key for {url} is known", hint=f"log in: runyard login {url}")
+
+
+def of_this_machine(home: Path) -> Credentials | None:
+    """Return what the server of that home has left there; it may have ended since.
+
+    Raises:
+        Invalid: the file is broken or may be read by others.
+    """
+    file = home / "server.json"
+    data = _read(file)
+    if not data.get("url") or not data.get("key"):
+        return None
+    return Credentials(clean_url(data["url"]), data["key"], str(file))
 
 
 def save(environ: Mapping[str, str], credentials: Credentials) -> Path:
@@ -110,10 +123,6 @@ def clean_url(url: str) -> str:
     if parts.username or parts.password:
         raise Invalid("the server's address holds a password; use RUNYARD_API_KEY for the key")
     return url.rstrip("/")
-
-
-def _own_server(environ: Mapping[str, str]) -> dict[str, Any]:
-    return _read(home(environ) / "server.json")
 
 
 def _read(path: Path) -> dict[str, Any]:
