@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runyard.agent import telling
 from runyard.agent.attempt import Attempt
 from runyard.agent.bench import Bench, Fetched
 from runyard.agent.courier import Courier
@@ -68,7 +69,7 @@ class Yard:
             asyncio.create_task(self.bench.logs.carry()),
         ]
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 yield self
         finally:
             for task in tasks:
@@ -105,28 +106,31 @@ async def run(yard: Yard) -> Double:
     return yard.double
 
 
-async def test_an_item_is_claimed_then_started_kept_watched_and_discarded(yard, stage):
-    stage.program = lambda _: ends(3, after=0.05)
-    double = await run(yard)
+async def test_an_item_is_claimed_then_started_kept_watched_and_discarded(
+    yard, stage, double, monkeypatch
+):
+    monkeypatch.setattr(telling, "TELL_AFTER", 0.3)
+    stage.program = lambda _: runs_until_stopped(3)
+    async with yard.at_work():
+        task = asyncio.create_task(yard.attempt().run())
+        await until(lambda: "running:i1" in double.calls)
+        stage.acts["ry-i1-1"].asked_to_stop.set()
+        await task
 
     assert double.calls == ["claim:i1", "keep:i1", "running:i1", "exited:i1"]
+    assert double.requests == [1, 2, 1]
     assert double.items["i1"].exit_code == 3
     assert (stage.started, stage.discarded, stage.acts) == (["ry-i1-1"], ["ry-i1-1"], {})
     assert not list(yard.bench.workspaces._root.iterdir())
 
 
-async def test_handle_and_first_observation_share_a_request(yard, stage, double):
-    stage.program = lambda _: ends(after=0.05)
-    await run(yard)
-    assert double.requests == [1, 2, 1]
-
-
-async def test_a_short_job_costs_two_moves(yard, stage, double):
+async def test_a_short_job_costs_two_moves(yard, double, monkeypatch):
+    monkeypatch.setattr(telling, "TELL_AFTER", 60.0)
     await run(yard)
     assert double.calls == ["claim:i1", "exited:i1"]
 
 
-async def test_news_that_the_end_has_overtaken_is_not_told_after_it(yard, stage, double):
+async def test_news_that_the_end_has_overtaken_is_not_told_after_it(yard, double):
     move = double.move
 
     async def slowly(moves: Any) -> Any:
@@ -323,7 +327,7 @@ async def test_a_workload_that_does_not_run_in_time_is_ended_and_fails(yard, sta
 
 
 async def test_what_runs_has_all_the_time(yard, stage, double):
-    stage.program = lambda _: ends(0, after=1.2)
+    stage.program = lambda _: ends(0, after=1.5)
     double.items["i1"].start_timeout = 1
     await run(yard)
     assert double.items["i1"].exit_code == 0
@@ -352,7 +356,10 @@ async def test_cancelling_leaves_the_workload_to_the_next_process(tmp_path, yard
     assert successor.files.asked == []
 
 
-async def test_a_claim_without_a_handle_is_submitted_again_and_started_once(yard, stage, double):
+async def test_a_claim_without_a_handle_is_submitted_again_and_started_once(
+    yard, stage, double, monkeypatch
+):
+    monkeypatch.setattr(telling, "TELL_AFTER", 60.0)
     item = double.items["i1"]
     item.state, item.attempt = "CLAIMED", 1
     stage.program = lambda _: ends(0)
@@ -415,6 +422,24 @@ async def test_more_gpus_than_there_are_fail_at_once(tmp_path, double, stage):
 
     assert "3 asked for, and this agent's devices are: 0, 1" in double.items["i1"].failure.message
     assert double.calls == ["fail:i1"]
+
+
+async def test_a_claimed_item_is_not_given_back(yard, stage, double):
+    stage.program = lambda _: runs_until_stopped(0)
+    async with yard.at_work():
+        attempt = yard.attempt()
+        task = asyncio.create_task(attempt.run())
+        await until(lambda: stage.started)
+        attempt.give_back()
+        stage.acts["ry-i1-1"].asked_to_stop.set()
+        await task
+    assert double.calls[-1] == "exited:i1"
+
+
+async def test_a_refusal_that_quotes_a_secret_shows_stars(yard, stage, double):
+    stage.fail("submit", Rejected(f"bad value {RUN_TOKEN}"))
+    await run(yard)
+    assert double.items["i1"].failure.message == "bad value " + "*" * len(RUN_TOKEN)
 
 
 async def test_an_item_that_waits_for_gpus_goes_back_when_the_agent_drains(tmp_path, double, stage):

