@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -58,7 +58,8 @@ class Source:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that say something, ready for JSON."""
-        said = {k: v for k, v in asdict(self).items() if v not in ("", (), {}, False)}
+        # Not `asdict`, which copies deeply: every item of a large submission comes this way.
+        said = {name: value for name in _FIELDS if (value := getattr(self, name))}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items()}
 
     @classmethod
@@ -95,6 +96,7 @@ class Source:
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
+_FIELDS: Final = tuple(f.name for f in fields(Source))
 _NEEDS: Final = {
     SourceKind.IMAGE: ("image",),
     SourceKind.GIT: ("remote", "commit"),

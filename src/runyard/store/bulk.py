@@ -1,23 +1,26 @@
 """
 Many rows in one statement, where a statement each would cost a trip or a plan each.
 
-SQLite runs beside us, so there a prepared statement, once for each row, is the fastest way.
-PostgreSQL gets all rows at once, as one array for each column: the text of the statement is
-the same for any number of rows, so it is parsed once, and the count of rows that it changed
-is as exact as before.
+SQLite runs inside of us: a prepared statement, once for each row, is the fastest there, and
+it goes to the driver as text, since SQLAlchemy's work for a row would cost as much as the row.
+PostgreSQL gets all rows at once, as one array for each column: the statement is the same for
+any number of rows, so it is parsed once, and the count of rows that it changed stays exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, cast
 
 from sqlalchemy import (
+    ClauseElement,
     Column,
     ColumnElement,
     Executable,
     FromClause,
     Table,
+    Update,
     bindparam,
     column,
     func,
@@ -25,7 +28,9 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from runyard.store.db import Tx
 
@@ -36,13 +41,18 @@ _NEW: Final = "new_rows"
 class Bulk:
     """A write that is made once for each row of parameters."""
 
-    def __init__(self, each: Executable, together: Executable) -> None:
-        self._each, self._together = each, together
+    def __init__(self, each: ClauseElement, together: Executable) -> None:
+        compiled = each.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+        assert isinstance(compiled, SQLCompiler)
+        assert compiled.positiontup
+        self._each, self._row = str(compiled), itemgetter(*compiled.positiontup)
+        self._together = together
 
     def run(self, tx: Tx, rows: Rows) -> int:
         """Write the rows; return how many rows of the table were changed."""
         if not tx.is_postgres:
-            return tx.run(self._each, rows)
+            values = [self._row(row) for row in rows]
+            return tx.connection.exec_driver_sql(self._each, values).rowcount
         return tx.run(self._together, {name: [row[name] for row in rows] for name in rows[0]})
 
 
@@ -69,7 +79,7 @@ def change(
     typed: dict[str, ColumnElement[Any]] = {p: table.c[name] for p, name in found_by.items()}
     typed |= {f"b_{name}": table.c[name] for name in (*sets, *keeps)}
 
-    def updated(given: Callable[[str], ColumnElement[Any]]) -> Executable:
+    def updated(given: Callable[[str], ColumnElement[Any]]) -> Update:
         found = [_is(table.c[name], given(p)) for p, name in found_by.items()]
         values = {name: given(f"b_{name}") for name in sets}
         values |= {name: func.coalesce(given(f"b_{name}"), table.c[name]) for name in keeps}

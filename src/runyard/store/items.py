@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Integer, Select, and_, bindparam, insert, or_, select, update
@@ -176,6 +177,11 @@ def _item(row: Row) -> Item:
     )
 
 
+@lru_cache(maxsize=256)
+def _policy(text: str) -> QueuePolicy:
+    return QueuePolicy.parse(from_text(text))
+
+
 def _pair(row: Row) -> Pair:
     run = Run(
         id=RunId(row["run_id"]),
@@ -190,7 +196,7 @@ def _pair(row: Row) -> Pair:
     return Pair(
         _item(row),
         run,
-        QueuePolicy.parse(from_text(row["policy"])),
+        _policy(row["policy"]),
         f"{row['queue_entity']}/{row['queue_name']}",
         row["author_id"],
         row["spec"],
