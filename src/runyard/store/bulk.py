@@ -49,7 +49,7 @@ class Bulk:
         self._together = together
 
     def run(self, tx: Tx, rows: Rows) -> int:
-        """Write the rows; return how many rows of the table were changed."""
+        """Write the rows; return how many rows of the table an update has changed."""
         if not tx.is_postgres:
             values = [self._row(row) for row in rows]
             return tx.connection.exec_driver_sql(self._each, values).rowcount
