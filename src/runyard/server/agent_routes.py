@@ -48,7 +48,7 @@ class Station:
     queues: list[wire.ServedQueue]
     topics: list[str]
     drain: bool
-    heard: int  # the number of the agent's own topic when the database was asked
+    heard: int  # the hub's mark when the database was asked
     asked_at: float
 
     @property
@@ -118,7 +118,7 @@ class AgentRoutes:
 
     def _must_ask(self, agent_id: str, asked: wire.Poll, station: Station) -> bool:
         """Whether the database may know something that this agent does not."""
-        if asked.holding or self._hub.number(f"agent:{agent_id}") != station.heard:
+        if asked.holding or self._hub.number(f"agent:{agent_id}") > station.heard:
             return True
         if time.monotonic() - station.asked_at > _ASK_AT_LEAST:
             return True
@@ -128,18 +128,15 @@ class AgentRoutes:
     async def _ask(
         self, actor: Actor, agent_id: str, asked: wire.Poll
     ) -> tuple[wire.Polled, Station]:
-        hub, own = self._hub, f"agent:{agent_id}"
-        heard, asked_at, turn = hub.number(own), time.monotonic(), next(self._turns)
-        before = self._stations.get((agent_id, actor.epoch))
-        numbers = {topic: hub.number(topic) for topic in (before.topics if before else ())}
+        mark, asked_at, turn = self._hub.mark(), time.monotonic(), next(self._turns)
         answer, topics = await self._edge.write(
             actor, lambda call: agents.poll(call, agent_id, asked, turn=turn)
         )
         self._metrics.leased.inc(len(answer.leased))
-        station = Station(answer.queues, topics, answer.drain, heard, asked_at)
+        station = Station(answer.queues, topics, answer.drain, mark, asked_at)
         self._stations[agent_id, actor.epoch] = station
         if len(answer.leased) < asked.slots and not answer.drain:
-            hub.found_empty({topic: n for topic, n in numbers.items() if topic in topics})
+            self._hub.found_empty(topics, mark)
         return answer, station
 
     async def _rest(self, receive: Receive, bell: Bell, seconds: float) -> bool:

@@ -7,6 +7,7 @@ wait here for their turn, without a thread each.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -28,6 +29,8 @@ Service = Callable[[Call], T]
 SERVER: Final = Actor(kind=Kind.USER, user_id="", name="server", is_admin=True)
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's, in lower case
 _RANDOM_BITS: Final = 80
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]  # ten bits at once
+_SHIFTS: Final = range(120, -1, -10)
 
 
 def utc_now() -> datetime:
@@ -49,18 +52,17 @@ class Ids:
     def __call__(self) -> str:
         ms = int(self._clock().timestamp() * 1000)
         with self._lock:
-            fresh = ms << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-            if fresh >> _RANDOM_BITS > self._last >> _RANDOM_BITS:
-                self._last = fresh
+            if ms > self._last >> _RANDOM_BITS:
+                self._last = ms << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
             else:
                 # The same millisecond, or a clock that was set back: go on from the last one,
                 # by a step that nobody can guess.
-                self._last += 1 + secrets.randbits(48)
+                self._last += 1 + int.from_bytes(os.urandom(6))
             return _base32(self._last)
 
 
 def _base32(number: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 class Edge:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -80,6 +81,11 @@ class Uvicorn(uvicorn.Server):
                     "open to other machines without TLS; put a proxy that does TLS before it",
                     host=self._settings.host,
                 )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave, and leave with 0: to be asked to stop is no failure."""
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # or it would be raised again, to kill, at the end
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.hub.close()

@@ -100,10 +100,15 @@ class Hub:
         """Whether the queue was found empty and nothing was announced since."""
         return self._empty.get(topic, -1) == self.number(topic)
 
-    def found_empty(self, numbers: Mapping[str, int]) -> None:
-        """Note queues found empty; `numbers` are those from before the look."""
-        for topic, number in numbers.items():
-            if number == self.number(topic):
+    def mark(self) -> int:
+        """Return a number above all that was announced, to look at the database after."""
+        with self._lock:
+            return next(self._number)
+
+    def found_empty(self, topics: Collection[str], mark: int) -> None:
+        """Note queues that were found empty by a look that began at `mark`."""
+        for topic in topics:
+            if (number := self.number(topic)) < mark:
                 self._empty[topic] = number
 
     @contextmanager
