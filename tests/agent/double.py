@@ -93,7 +93,8 @@ class Double:
         self.blobs: dict[str, bytes] = {}
         self.missing: set[str] = set()  # queues that do not exist
         self._tokens = 0
-        self.news = asyncio.Event()
+        self.news = asyncio.Event()  # for agents
+        self.moved = asyncio.Event()  # for tests: a move rings no agent's bell
         for name, one in items.items():
             self.submit(name, one)
 
@@ -142,11 +143,8 @@ class Double:
         """Wait for an item's state."""
         async with asyncio.timeout(20):
             while self.items[name].state not in (states or ("FINISHED", "FAILED")):
-                await self._a_change()
+                await self.moved.wait()
         return self.items[name]
-
-    async def _a_change(self) -> None:
-        await self.news.wait()
 
     # -- what an agent calls -------------------------------------------------------------
 
@@ -187,7 +185,7 @@ class Double:
                 return answer
             try:
                 async with asyncio.timeout(left):
-                    await self._a_change()
+                    await self.news.wait()
             except TimeoutError:
                 return answer
 
@@ -210,7 +208,8 @@ class Double:
         self._ask()
         self.requests.append(len(moves))
         answers = [self._move(m) for m in moves]
-        self.tell()
+        self.moved.set()
+        self.moved = asyncio.Event()
         return answers
 
     def _move(self, m: AnyMove) -> Moved:
@@ -227,6 +226,7 @@ class Double:
             case Release():
                 item.state = "PENDING"
                 self.waiting.appendleft(item.id)
+                self.tell()
             case Keep():
                 item.handle = m.handle
             case Observe():

@@ -72,8 +72,8 @@ async def test_logs_of_many_jobs_share_a_request_and_a_loud_one_leaves_room() ->
     post = Post()
     post.gate.clear()
     async with carrying(post) as courier:
-        loud, *quiet = [courier.open(name, "t", 0) for name in "abc"]
-        await loud.write(b"x")
+        first, loud, *quiet = [courier.open(name, "t", 0) for name in "zabc"]
+        await first.write(b"x")
         await asyncio.sleep(0.01)
         for _ in range(6):
             await loud.write(b"x" * (1 << 20))
@@ -83,6 +83,21 @@ async def test_logs_of_many_jobs_share_a_request_and_a_loud_one_leaves_room() ->
         await asyncio.gather(*(log.flush() for log in (loud, *quiet)))
     assert dict(post.requests[1]).keys() == {"a", "b", "c"}
     assert all(sum(n for _, n in request) <= MAX_LOG_REQUEST for request in post.requests)
+
+
+async def test_logs_that_do_not_fit_into_one_request_take_turns() -> None:
+    post = Post()
+    post.gate.clear()
+    names = [f"log{n}" for n in range(100)]
+    async with carrying(post) as courier:
+        logs = [courier.open(name, "t", 0) for name in ["first", *names]]
+        await logs[0].write(b"x")
+        await asyncio.sleep(0.01)
+        for log in logs[1:]:
+            await log.write(b"x" * 80_000)
+        post.gate.set()
+        await asyncio.gather(*(log.flush() for log in logs))
+    assert {name for request in post.requests[1:3] for name, _ in request} == set(names)
 
 
 async def test_writers_wait_while_too_much_is_on_its_way() -> None:
@@ -164,6 +179,16 @@ async def test_output_goes_on_where_the_server_is_and_secrets_across_that_point_
             log = courier.open("a", "t", known)
             await ship(driver, handle, log, lambda: Mask([SECRET]))
         assert post.logs["a"] == hidden
+
+
+async def test_an_end_that_looks_like_the_beginning_of_a_secret_is_shown() -> None:
+    stage = Stage(lambda _: ends(0, b"the last word is hunter2"))
+    driver = ScriptedDriver(stage)
+    handle = await driver.submit(Workload("k"))
+    post = Post()
+    async with carrying(post) as courier:
+        await ship(driver, handle, courier.open("a", "t", 0), lambda: Mask([SECRET]))
+    assert post.logs["a"] == b"the last word is hunter2"
 
 
 async def test_a_server_that_has_less_than_was_sent_gets_it_again() -> None:

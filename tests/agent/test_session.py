@@ -53,6 +53,7 @@ class Yard:
     def __init__(self, double: Double, **settings: Any) -> None:
         self.double = double
         self.jobs: dict[str, Job] = {}
+        self.kind = Job
         self.session = Session(
             double,
             Line("http://double"),
@@ -62,7 +63,7 @@ class Yard:
         )
 
     def _begin(self, held: Held) -> Job:
-        self.jobs[held.item_id] = Job(held, self.double)
+        self.jobs[held.item_id] = self.kind(held, self.double)
         return self.jobs[held.item_id]
 
     @asynccontextmanager
@@ -137,6 +138,23 @@ async def test_draining_finishes_what_runs_and_gives_back_what_still_arrives() -
         yard.jobs["a"].go.set()
         await work
     assert double.items["a"].state == "FINISHED"
+
+
+async def test_draining_gives_back_what_has_not_been_claimed() -> None:
+    class Waiting(Job):
+        async def run(self) -> None:
+            while not self.heard:
+                await asyncio.sleep(0.001)
+            await self._say(Release)
+
+    double = Double(a=spec("a"))
+    yard = Yard(double)
+    yard.kind = Waiting
+    async with yard.at_work() as work:
+        await until(lambda: "a" in yard.jobs)
+        yard.session.drain("a test says so")
+        await work
+    assert double.items["a"].state == "PENDING"
 
 
 async def test_an_idle_agent_that_drains_leaves_at_once() -> None:

@@ -113,7 +113,7 @@ class AgentApi:
                 with into.open("wb") as file:
                     async for piece in response.aiter_bytes(1 << 18):
                         file.write(piece)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise _unreachable(error) from error
 
     async def retire(self) -> None:
@@ -124,7 +124,7 @@ class AgentApi:
         """
         try:
             response = await self._http.delete(self._root + self._me, timeout=5.0)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise _unreachable(error) from error
         if not response.is_success:
             raise _error(response, response.content)
@@ -148,7 +148,7 @@ class AgentApi:
             response = await self._http.post(
                 self._urls[path], content=body, headers=headers, **more
             )
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise _unreachable(error) from error
         if not response.is_success:
             raise _error(response, response.content)
@@ -163,7 +163,7 @@ class AgentApi:
 
 def _error(response: httpx2.Response, body: bytes) -> Exception:
     error = error_from(response.status_code, body, response.headers.get("retry-after"))
-    if error.status >= 500 and not isinstance(error, Unavailable):
+    if response.status_code >= 500 and not isinstance(error, Unavailable):
         # The server's own fault, and it may be gone in a moment: keep what we have, ask again.
         return Unavailable(error.message)
     return error
