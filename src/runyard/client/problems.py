@@ -74,7 +74,8 @@ def _wait(retry_after: str | None) -> timedelta:
     return timedelta(seconds=min(seconds, 60))
 
 
-_BY_CODE: Final = {kind.code: kind for kind in _all(RunyardError)}
+# Only those that brought the code: a more special one elsewhere in this process inherits it.
+_BY_CODE: Final = {kind.code: kind for kind in _all(RunyardError) if "code" in vars(kind)}
 _BY_STATUS: Final[dict[int, type[RunyardError]]] = {
     400: errors.Invalid,
     401: errors.Unauthenticated,
