@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,21 +19,41 @@ from tests.cli.double import wait_until
 
 RUNYARD = [sys.executable, "-m", "runyard.cli.main"]
 SECONDS = 60.0
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*RUNYARD, *words],
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "DOCKER_HOST": "unix:///nonexistent"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def done(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=SECONDS)
     return process.returncode, out, err
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command; what a failed test leaves is ended, and its own children see to that."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start_(*words: str) -> subprocess.Popen[str]:
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "DOCKER_HOST": "unix:///nonexistent"}
+        pipe = subprocess.PIPE
+        argv = [*RUNYARD, *words]
+        begun.append(subprocess.Popen(argv, env=env, stdout=pipe, stderr=pipe, text=True))
+        return begun[-1]
+
+    yield start_
+    for process in begun:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def is_up(process: subprocess.Popen[str]) -> None:
+    """Read on until `up` says how to stop it."""
+    assert process.stderr is not None
+    said = ""
+    while "Stop with Ctrl-C" not in said:
+        line = process.stderr.readline()
+        assert line, f"it ended too early:\n{said}"
+        said += line
 
 
 def children_of(home: Path) -> list[int]:
@@ -82,7 +102,7 @@ def launch(code: Path, command: str, *more: str) -> list[str]:
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("exit_code", [0, 3])
 def test_a_command_runs_beside_them_and_its_exit_code_is_ours(
-    code: Path, nothing_left: Callable[[], bool], exit_code: int
+    start: Start, code: Path, nothing_left: Callable[[], bool], exit_code: int
 ) -> None:
     command = launch(code, f"exit.py {exit_code}", "-q", "--follow")
     left, out, err = done(start("up", "--port", str(free_port("127.0.0.1")), "--", *command))
@@ -91,7 +111,7 @@ def test_a_command_runs_beside_them_and_its_exit_code_is_ours(
 
 
 def test_a_job_runs_here_and_now_without_anything_set_up(
-    code: Path, nothing_left: Callable[[], bool]
+    start: Start, code: Path, nothing_left: Callable[[], bool]
 ) -> None:
     left, out, err = done(start(*launch(code, "exit.py 4")[3:]))
     assert (left, out) == (4, "here\n"), err
@@ -100,7 +120,7 @@ def test_a_job_runs_here_and_now_without_anything_set_up(
 
 
 def test_an_interrupt_stops_the_job_that_runs_here(
-    code: Path, tmp_path: Path, nothing_left: Callable[[], bool]
+    start: Start, code: Path, tmp_path: Path, nothing_left: Callable[[], bool]
 ) -> None:
     process = start(*launch(code, f"wait.py {tmp_path / 'never'}")[3:])
     assert process.stdout is not None
@@ -114,12 +134,10 @@ def test_an_interrupt_stops_the_job_that_runs_here(
 
 
 def test_what_up_started_ends_with_it_and_running_jobs_end_first(
-    code: Path, tmp_path: Path, cli: Cli, nothing_left: Callable[[], bool]
+    start: Start, code: Path, tmp_path: Path, cli: Cli, nothing_left: Callable[[], bool]
 ) -> None:
     up = start("up", "--port", str(free_port("127.0.0.1")))
-    assert up.stderr is not None
-    while "Stop with Ctrl-C" not in (line := up.stderr.readline()):
-        assert line, "it ended too early"
+    is_up(up)
     # No login: the server has left its address and a key.
     assert cli("whoami").code == 0
     go = tmp_path / "go"
@@ -132,6 +150,7 @@ def test_what_up_started_ends_with_it_and_running_jobs_end_first(
     assert "runs already" in second.err
 
     up.send_signal(signal.SIGTERM)
+    assert up.stderr is not None
     while "Waiting for running jobs" not in (line := up.stderr.readline()):
         assert line, "it did not wait"
     assert up.poll() is None
@@ -145,7 +164,7 @@ def test_what_up_started_ends_with_it_and_running_jobs_end_first(
 
 
 def test_detached_they_outlive_the_command_until_they_are_stopped(
-    cli: Cli, home: Path, nothing_left: Callable[[], bool]
+    start: Start, cli: Cli, home: Path, nothing_left: Callable[[], bool]
 ) -> None:
     left, _, err = done(start("up", "--detach", "--port", str(free_port("127.0.0.1"))))
     assert left == 0, err
@@ -159,14 +178,34 @@ def test_detached_they_outlive_the_command_until_they_are_stopped(
     assert cli("up", "--stop").code == 0
 
 
-def test_they_end_even_if_up_is_killed(nothing_left: Callable[[], bool]) -> None:
+def test_killed_it_leaves_no_process_but_the_job_which_the_next_one_adopts(
+    start: Start, code: Path, tmp_path: Path, cli: Cli, nothing_left: Callable[[], bool]
+) -> None:
     up = start("up", "--port", str(free_port("127.0.0.1")))
-    assert up.stderr is not None
-    while "Stop with Ctrl-C" not in (line := up.stderr.readline()):
-        assert line, "it ended too early"
+    is_up(up)
+    go = tmp_path / "go"
+    assert cli(*launch(code, f"wait.py {go}", "-q", "--name", "adopted")[3:]).code == 0
+    (run,) = json.loads(cli("run", "list", "--json").out)
+    wait_until(lambda: "waiting" in cli("logs", run["run_id"]).out, SECONDS)
     up.kill()
     up.communicate()
-    wait_until(nothing_left, 20)
+    wait_until(nothing_left, SECONDS)
+    go.touch()
+    left, out, err = done(start("up", "--", *RUNYARD, "logs", "-f", run["run_id"]))
+    assert (left, out) == (0, "waiting\ndone\n"), err
+    wait_until(nothing_left)
+
+
+def test_asked_to_end_a_job_that_runs_here_is_stopped_too(
+    start: Start, code: Path, tmp_path: Path, nothing_left: Callable[[], bool]
+) -> None:
+    process = start(*launch(code, f"wait.py {tmp_path / 'never'}")[3:])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.terminate()
+    left, _, _ = done(process)
+    assert left == 130
+    wait_until(nothing_left)
 
 
 def test_a_port_that_is_taken_is_named_with_the_next_one(cli: Cli) -> None:
@@ -191,6 +230,7 @@ def test_a_server_that_does_not_start_is_quoted(cli: Cli, monkeypatch: pytest.Mo
 
 
 def test_open_to_other_machines_the_commands_of_this_one_are_logged_in_too(
+    start: Start,
     nothing_left: Callable[[], bool],
 ) -> None:
     port = str(free_port("127.0.0.1"))

@@ -23,6 +23,7 @@ from runyard.domain.errors import RunyardError
 
 PARENT: Final = "RUNYARD_PARENT_PID"
 _LAST_LINES: Final = 12
+_LOOK_AT_PARENT: Final = 0.5  # seconds
 
 
 class Child:
@@ -101,15 +102,21 @@ class Child:
 
 
 def end_with_parent() -> None:
-    """In a child: end as if asked to when the process that started us is gone."""
+    """In a child: go when the process that started us is gone, without its orderly end.
+
+    Asked twice, an agent does not wait for its jobs: they go on, for the next one to adopt. To
+    wait would be in vain, since the server goes as well.
+    """
     parent = int(os.environ.pop(PARENT, "0"))
     if not parent:
         return
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(_LOOK_AT_PARENT)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(_LOOK_AT_PARENT)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()
 

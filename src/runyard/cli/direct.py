@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 import sys
 import threading
@@ -45,6 +46,7 @@ def run_here(flags: Flags, spec: dict[str, Any]) -> int:
     """
     if flags.uri and flags.dry_run:
         return planned(flags, spec)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for this, too
     where = home(os.environ)
     with _server(where, stays=flags.no_wait) as server, Api(server.base_url, server.key) as api:
         entity = api.me().entity

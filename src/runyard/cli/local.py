@@ -67,8 +67,7 @@ def start_server(
     port = free_port(host) if port is None else port
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = None if host in LOOPBACK else _own_key(home, environ)
-    file = home / "server.json"
-    file.unlink(missing_ok=True)  # of an earlier server, which is gone
+    (home / "server.json").unlink(missing_ok=True)  # of an earlier server, which is gone
     child = Child(
         ["server", "--host", host, "--port", str(port)],
         environ={**environ, "RUNYARD_HOME": str(home)},
@@ -77,6 +76,14 @@ def start_server(
     )
     near = "127.0.0.1" if host in _EVERYWHERE else host
     url = f"http://{f'[{near}]' if ':' in near else near}:{port}"
+    try:
+        return child, _wait_for_server(home, child, url, key)
+    except BaseException:
+        child.kill()
+        raise
+
+
+def _wait_for_server(home: Path, child: Child, url: str, key: str | None) -> Credentials:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if child.exit_code is not None:
@@ -84,11 +91,10 @@ def start_server(
         if key is not None and is_ready(url):
             from runyard.server.starting import write_private
 
-            write_private(file, json.dumps({"url": url, "key": key}))
+            write_private(home / "server.json", json.dumps({"url": url, "key": key}))
         if found := running(home):
-            return child, found
+            return found
         time.sleep(_TICK)
-    child.kill()
     raise RunyardError(
         f"the server did not become ready in {START_TIMEOUT:.0f} s",
         hint=f"its output: {child.log}",

@@ -220,15 +220,23 @@ def _command(command: list[str], found: Credentials) -> int:
         process = subprocess.Popen(command, env=env)
     except OSError as error:
         raise RunyardError(f"cannot start {command[0]!r}: {error.strerror}") from error
+    try:
+        code = _patiently(process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _patiently(process: subprocess.Popen[bytes]) -> int:
     while True:
         try:
-            code = process.wait()
+            return process.wait()
         except Interrupted as interrupt:
             # Ctrl-C has reached it already, through the terminal.
             if interrupt.number != signal.SIGINT:
                 process.send_signal(interrupt.number)
-            continue
-        return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
