@@ -13,10 +13,10 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -216,7 +216,7 @@ class Agent:
             for held in registered.held:
                 session.take(held, group)
             background.append(group.create_task(self._say_how_it_goes(session)))
-            background.append(group.create_task(self._clear_leftovers(drivers)))
+            background.append(group.create_task(_surviving(self._clear_leftovers(drivers))))
             if ready is not None:
                 ready(registered)
             await session.run(group)
@@ -257,13 +257,15 @@ class Agent:
             await asyncio.sleep(every)
 
     async def _prune(self) -> None:
-        cache = self._config.cache
         while True:
             await asyncio.sleep(PRUNE_EVERY)
-            now = datetime.now(UTC)
-            await self._code.prune(cache.code_mb << 20, now=now)
-            unused_since = now - timedelta(days=cache.environments_days)
-            await self._environments.prune(unused_since=unused_since)
+            await _surviving(self._prune_once(datetime.now(UTC)))
+
+    async def _prune_once(self, now: datetime) -> None:
+        cache = self._config.cache
+        await self._code.prune(cache.code_mb << 20, now=now)
+        unused_since = now - timedelta(days=cache.environments_days)
+        await self._environments.prune(unused_since=unused_since)
 
     async def _say_goodbye(self) -> None:
         with suppress(RunyardError, TimeoutError):
@@ -271,6 +273,14 @@ class Agent:
                 await self._bench.courier.settled()
                 await self._api.retire()
         logger.info("left", agent=self._config.name)
+
+
+async def _surviving(work: Coroutine[Any, Any, None]) -> None:
+    """Do what is no reason for the agent to end if it fails."""
+    try:
+        await work
+    except Exception:
+        logger.exception("housekeeping failed; the agent goes on")
 
 
 async def _when(event: asyncio.Event, act: Callable[[], None]) -> None:
