@@ -21,7 +21,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.databases import throw_away
-from harness.results import bare_python
 from harness.yard import Yard
 
 from chaos.killing import Killer
@@ -160,7 +159,7 @@ def _submit(yard: Yard, planned: Sequence[Planned]) -> dict[int, str]:
 
 def _job(yard: Yard) -> str:
     text = Path(__file__).with_name("job.py").read_text()
-    return yard.add_job({"job.py": text}, [bare_python(), "job.py"])
+    return yard.add_job({"job.py": text}, [sys.executable, "job.py"])
 
 
 def _wait(yard: Yard, number: int, seconds: float) -> None:

@@ -13,14 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-
-def bare_python() -> str:
-    """Return the interpreter without the virtual environment: what a job starts."""
-    found = Path(sys.base_prefix, "bin", "python{}.{}".format(*sys.version_info))
-    return str(found) if found.exists() else sys.executable
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ def calibration_ms(n: int = 7) -> float:
     taken = []
     for _ in range(n):
         begun = time.perf_counter()
-        subprocess.run([bare_python(), "-S", "-c", "pass"], check=True)
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
         taken.append((time.perf_counter() - begun) * 1e3)
     return statistics.median(taken)
 

@@ -94,6 +94,11 @@ class Program:
                 return int(line.split()[1]) / 1024
         raise ValueError(field)
 
+    def cpu_ms(self) -> float:
+        """Return the processor time that it has used; not its children's."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * 1e3 / os.sysconf("SC_CLK_TCK")
+
     def last_words(self, lines: int = 25) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from harness.results import Row, bare_python
+from harness.results import Row
 
 STAMP = "import sys, time; open(sys.argv[1], 'x').write(str(time.time_ns()))"
 BATCH = 50
@@ -45,6 +47,16 @@ class Floors:
         return self.get("rate", lambda: processes_a_minute(100 if self.quick else 400, 3))
 
 
+def spawn_cpu_ms(n: int = 40) -> list[float]:
+    """Processor time of a bare interpreter that does nothing, and of starting it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(n):
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return [used * 1e3 / n]
+
+
 def rows(floors: Floors) -> list[Row]:
     n = 20 if floors.quick else 100
     spawn = spawn_ms(n)
@@ -64,7 +76,7 @@ def spawn_ms(n: int) -> list[float]:
         for i in range(n):
             stamp = Path(folder, str(i))
             begun = time.time_ns()
-            subprocess.run([bare_python(), "-c", STAMP, str(stamp)], check=True)
+            subprocess.run([sys.executable, "-c", STAMP, str(stamp)], check=True)
             taken.append((int(stamp.read_text()) - begun) / 1e6)
     return taken
 
@@ -74,7 +86,7 @@ def processes_a_minute(number: int, times: int) -> list[float]:
 
     def work(folder: str, which: int) -> None:
         for i in range(which, number, AT_ONCE):
-            subprocess.run([bare_python(), "-c", STAMP, f"{folder}/{i}"], check=True)
+            subprocess.run([sys.executable, "-c", STAMP, f"{folder}/{i}"], check=True)
 
     rates = []
     for _ in range(times):
@@ -123,7 +135,7 @@ def file_mb_s(program: str, size_mb: float) -> float:
     """The chatty program, writing to a file."""
     with tempfile.TemporaryFile() as out:
         begun = time.perf_counter()
-        subprocess.run([bare_python(), "-c", program], stdout=out, check=True)
+        subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
         return size_mb / (time.perf_counter() - begun)
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness.results import Row, bare_python
+from harness.results import Row
 from harness.yard import Yard
 
 from measures.floors import Floors, interpreter_ms
@@ -49,7 +49,7 @@ def help_rows(floors: Floors) -> list[Row]:
 
 
 def _bare_mb() -> float:
-    process = subprocess.Popen([bare_python(), "-c", "import time; time.sleep(60)"])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         time.sleep(0.5)
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
-from harness.results import Row, bare_python
+from harness.results import Row
 from harness.yard import Yard
 
 from measures.floors import Floors, file_mb_s
@@ -24,7 +25,7 @@ def rows(floors: Floors) -> list[Row]:
     speeds = []
     with Yard() as yard:
         yard.add_queue("bench")
-        job = yard.add_job({"README": "nothing\n"}, [bare_python(), "-c", program])
+        job = yard.add_job({"README": "nothing\n"}, [sys.executable, "-c", program])
         agent = yard.add_agent("bench")
         yard.wait_agents("bench")
         with yard.api() as api:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
-from harness.results import Row, bare_python
+from harness.results import Row
 from harness.yard import Yard, wait_for
 
-from measures.floors import STAMP, BareSql, Floors
+from measures.floors import STAMP, BareSql, Floors, spawn_cpu_ms
 from runyard.client.api import Api
 
 _PATIENCE = 120.0  # seconds for a batch of jobs to end
 
 
+_BARE_CPU = "processor time of a bare interpreter"
+
+
 def rows(floors: Floors) -> list[Row]:
     with Yard() as yard:
         yard.add_queue("bench")
-        job = yard.add_job({"README": "nothing\n"}, [bare_python(), "-c", STAMP])
+        job = yard.add_job({"README": "nothing\n"}, [sys.executable, "-c", STAMP])
         yard.add_agent("bench")
         yard.wait_agents("bench")
         stamps = yard.root / "stamps"
@@ -29,13 +33,17 @@ def rows(floors: Floors) -> list[Row]:
             starts, calls = _starts(api, yard, job, stamps, 20 if floors.quick else 120)
             number, times = (100, 2) if floors.quick else (400, 5)
             singly = [_a_minute(api, yard, job, stamps / f"s{i}", number, 1) for i in range(times)]
+            before = _cpu_ms(yard)
             at_once = [
                 _a_minute(api, yard, job, stamps / f"b{i}", number, 100) for i in range(times)
             ]
+            cpu = [(now - was) / number / times
+                   for now, was in zip(_cpu_ms(yard), before, strict=True)]  # fmt: skip
         sql = BareSql(f"sqlite:///{yard.root / 'bare.db'}")
         insert = floors.get("insert", lambda: sql.submit_ms(50))
         sql.close()
     spawn, rate = floors.spawn_ms(), floors.processes_a_minute()
+    bare_cpu = floors.get("cpu", spawn_cpu_ms)
     a_minute = {
         "unit": "/min", "floor": rate, "floor_name": "no-op processes a minute, two at a time",
         "target": 3000, "more_is_better": True,
@@ -46,6 +54,8 @@ def rows(floors: Floors) -> list[Row]:
         Row("submit call", "ms", calls, insert, "one durable insert into SQLite", 5),
         Row("no-op jobs, submitted singly", samples=singly, **a_minute),
         Row("no-op jobs, submitted by the 100", samples=at_once, **a_minute),
+        Row("  the server's work for one job", "ms CPU", cpu[:1], bare_cpu, _BARE_CPU),
+        Row("  the agent's work for one job", "ms CPU", cpu[1:], bare_cpu, _BARE_CPU),
     ]  # fmt: skip
 
 
@@ -89,6 +99,10 @@ def _a_minute(api: Api, yard: Yard, job: str, stamps: Path, number: int, batch: 
 
 def _is_written(stamp: Path) -> bool:
     return stamp.exists() and stamp.stat().st_size > 0
+
+
+def _cpu_ms(yard: Yard) -> tuple[float, float]:
+    return yard.servers[0].cpu_ms(), yard.agents[0].cpu_ms()
 
 
 def _spec(job: str, stamp: Path) -> dict[str, object]:
