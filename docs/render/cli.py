@@ -18,7 +18,10 @@ def page(trunk: Any) -> str:
 
 
 def commands(trunk: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield path, command and context of each command that can be typed, groups left out."""
+    """Yield path, command and context of each command that can be typed.
+
+    Groups are left out, but for those that do something by themselves.
+    """
     yield from _walk("runyard", trunk, trunk.context_class(trunk, info_name="runyard"))
 
 
@@ -26,6 +29,8 @@ def _walk(path: str, command: Any, context: Any) -> Iterator[tuple[str, Any, Any
     if not hasattr(command, "list_commands"):
         yield path, command, context
         return
+    if command.invoke_without_command:
+        yield path, command, context
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         if child is None or child.hidden:

@@ -383,6 +383,17 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
             except OSError:
                 self.close_connection = True  # whoever looked on has gone
 
+        def on_agents(self, request: Request, words: list[str]) -> None:
+            if words:
+                self.reply(204, b"")
+                return
+            agent = rest.AgentOut(
+                id="a1", entity="ada", name="box", hostname="box", version="0", status="POLLING",
+                live=False, queues=["default", "gpu"], max_jobs=-1, running=0, registered_at=T0,
+                last_seen_at=T0, stop_requested_at=None, config={},
+            )  # fmt: skip
+            self.page([agent], request)
+
         def on_blobs(self, request: Request, words: list[str]) -> None:
             digest = words[1]
             if request.method == "PUT":

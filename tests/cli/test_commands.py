@@ -355,6 +355,15 @@ def test_an_agent_is_not_told_its_server_by_a_flag(cli: Cli) -> None:
     assert "runyard login http://x" in done.err
 
 
+def test_agents_are_listed_and_asked_to_leave(logged_in: Double, cli: Cli) -> None:
+    listed = cli("agent", "list").out.splitlines()
+    assert listed[0].split()[:3] == ["ID", "AGENT", "STATUS"]
+    assert listed[1].split()[:5] == ["a1", "ada/box", "LOST", "default,", "gpu"]
+    assert json.loads(cli("agent", "list", "--json").out)[0]["name"] == "box"
+    assert "leaves when its jobs have ended" in cli("agent", "stop", "a1").err
+    assert logged_in.seen("DELETE", "/agents/a1")
+
+
 def test_an_agents_bad_settings_are_named_one_by_one(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "agent.yaml"
     file.write_text("max_jobs: many\nquues: [a]\n")

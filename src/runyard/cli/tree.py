@@ -12,6 +12,11 @@ from typer.main import get_command
 
 from runyard.cli.main import COMMANDS, overview
 
+_PLAIN: Final[dict[str, Any]] = {
+    "add_completion": False,  # the trunk has it for all
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -30,6 +35,13 @@ class Branch(TyperGroup):
             near = difflib.get_close_matches(args[0], names, n=1)
             ctx.fail(f"no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         return super().resolve_command(ctx, args)
+
+
+class Serving(Branch):
+    """A group that does something by itself, too: `runyard agent`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return TyperGroup.parse_args(self, ctx, args)
 
 
 class Trunk(Branch):
@@ -54,19 +66,17 @@ class Trunk(Branch):
 
 def branch(help: str) -> typer.Typer:
     """Return a group of commands, to be filled."""
-    return typer.Typer(
-        cls=Branch,
-        help=help,
-        add_completion=False,
-        rich_markup_mode=None,
-        context_settings=CONTEXT,
-        pretty_exceptions_enable=False,
-    )
+    return typer.Typer(cls=Branch, help=help, **_PLAIN)
+
+
+def own_branch() -> typer.Typer:
+    """Return a group that does something by itself; its callback tells what."""
+    return typer.Typer(cls=Serving, invoke_without_command=True, **_PLAIN)
 
 
 def leaf() -> typer.Typer:
     """Return the place for a command without sub-commands."""
-    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    return typer.Typer(**_PLAIN)
 
 
 def examples(*lines: str) -> dict[str, Any]:

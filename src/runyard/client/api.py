@@ -225,7 +225,8 @@ class Api:
     def agents(self, *, entity: str | None = None) -> Iterator[rest.AgentOut]:
         return self._pages("/agents", rest.AgentOut, {"entity": entity})
 
-    def retire_agent(self, agent_id: str) -> None:
+    def stop_agent(self, agent_id: str) -> None:
+        """Ask it to take nothing more, finish what it runs, and leave."""
         self.transport.call("DELETE", _path("agents", agent_id))
 
     # -- the ways to ask -----------------------------------------------------------
