@@ -219,6 +219,15 @@ def test_a_port_that_is_taken_is_named_with_the_next_one(cli: Cli) -> None:
     assert f"--port {port + 1}" in result.err
 
 
+def test_a_database_of_servers_is_not_set_up_in_passing(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNYARD_DATABASE_URL", "postgresql://db/runyard")
+    result = cli("up")
+    assert result.code == 1
+    assert "runyard server; runyard agent" in result.err
+
+
 def test_a_server_that_does_not_start_is_quoted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNYARD_MAX_LOG_BYTES", "many")
     begun = time.monotonic()

@@ -54,6 +54,8 @@ def follow(
         say(f"\nStopping {path}; interrupt again to leave it alone.")
         return _stop(api, run)
     states.end(ended)
+    if ended.log_truncated:
+        say(f"note: the server kept the first {ended.log_bytes:,} bytes of the log")
     if as_json:
         print_model(ended)
     return exit_code(ended)

@@ -18,7 +18,7 @@ from typing import Final
 from runyard.cli.children import Child, free_port, is_free
 from runyard.client.api import Api
 from runyard.client.credentials import Credentials, of_this_machine
-from runyard.domain.errors import Conflict, NotFound, RunyardError, Unavailable
+from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, Unavailable
 from runyard.wire.rest import QueueIn
 
 START_TIMEOUT: Final = 60.0  # seconds; the first start makes the database
@@ -56,9 +56,15 @@ def start_server(
     """Start a server and return when it serves; `port` None takes any free one.
 
     Raises:
+        Invalid: another database than the embedded one is configured.
         Conflict: the port is taken.
         RunyardError: it ended, or did not become ready, with what it printed.
     """
+    if not environ.get("RUNYARD_DATABASE_URL", "sqlite:").startswith("sqlite:"):
+        raise Invalid(
+            "RUNYARD_DATABASE_URL names a database of servers, which is not set up from here",
+            hint="start the parts by themselves: runyard server; runyard agent",
+        )
     if port is not None and not is_free(host, port):
         raise Conflict(
             f"port {port} of {host} is taken by another program",
