@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runyard.agent import logs
 from runyard.agent.logs import MAX_UNSENT, LogCourier, ship
 from runyard.agent.masking import Mask
 from runyard.agent.outage import Line
@@ -85,19 +86,23 @@ async def test_logs_of_many_jobs_share_a_request_and_a_loud_one_leaves_room() ->
     assert all(sum(n for _, n in request) <= MAX_LOG_REQUEST for request in post.requests)
 
 
-async def test_logs_that_do_not_fit_into_one_request_take_turns() -> None:
+async def test_logs_that_do_not_fit_into_one_request_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "FAIR_SHARE", MAX_LOG_REQUEST // 2)
     post = Post()
     post.gate.clear()
-    names = [f"log{n}" for n in range(100)]
     async with carrying(post) as courier:
-        logs = [courier.open(name, "t", 0) for name in ["first", *names]]
-        await logs[0].write(b"x")
+        first, *loud, late = [courier.open(name, "t", 0) for name in "zabc"]
+        await first.write(b"x")
         await asyncio.sleep(0.01)
-        for log in logs[1:]:
-            await log.write(b"x" * 80_000)
+        for log in loud:
+            await log.write(b"x" * (MAX_LOG_REQUEST - 50))
+        await late.write(b"y" * 100)
         post.gate.set()
-        await asyncio.gather(*(log.flush() for log in logs))
-    assert {name for request in post.requests[1:3] for name, _ in request} == set(names)
+        await asyncio.gather(*(log.flush() for log in (*loud, late)))
+    assert dict(post.requests[1]).keys() == {"a", "b"}
+    assert ("c", 100) in post.requests[2]
 
 
 async def test_writers_wait_while_too_much_is_on_its_way() -> None:

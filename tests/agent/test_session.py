@@ -93,7 +93,7 @@ async def test_what_is_free_is_asked_for_at_once() -> None:
         await until(lambda: "d" in yard.jobs)
 
 
-async def test_a_full_agent_keeps_a_poll_open_for_news_and_drops_it_when_a_slot_is_free() -> None:
+async def test_a_full_agent_keeps_a_poll_open_for_news() -> None:
     double = Double(a=spec("a"))
     yard = Yard(double)
     async with yard.at_work():
@@ -101,8 +101,16 @@ async def test_a_full_agent_keeps_a_poll_open_for_news_and_drops_it_when_a_slot_
         assert (double.polls[1].slots, double.polls[1].holding) == (0, ["a"])
         double.stop("a", 7)
         await until(lambda: yard.jobs["a"].heard == ["stop 7"])
+
+
+async def test_a_slot_that_becomes_free_is_asked_for_at_once() -> None:
+    double = Double(a=spec("a"))
+    yard = Yard(double)
+    async with yard.at_work():
+        await until(lambda: len(double.polls) == 2)
         yard.jobs["a"].go.set()
-        await until(lambda: double.polls[-1].slots == 1)
+        async with asyncio.timeout(10):
+            await until(lambda: double.polls[-1].slots == 1)
 
 
 async def test_a_poll_that_may_bring_work_is_not_cancelled_by_a_job_that_ends() -> None:
