@@ -9,6 +9,9 @@ from datetime import timedelta
 import httpx2
 import pytest
 
+from runyard.server.edge import SERVER
+from runyard.services import leasing
+
 from .conftest import Agent, World
 
 
@@ -132,6 +135,33 @@ def test_a_poll_with_nothing_to_do_asks_the_database_nothing(live: World) -> Non
     for _ in range(5):
         assert agent.poll()["leased"] == []
     assert transactions(live) == before
+
+
+def test_a_poll_that_holds_what_the_server_knows_of_asks_the_database_nothing(live: World) -> None:
+    live.queue()
+    agent = live.agent()
+    live.submit()
+    held = agent.claim()
+    holding = (held["item_id"],)
+    agent.poll(holding=holding)
+    agent.poll(holding=holding)
+    before = transactions(live)
+    for _ in range(5):
+        assert agent.poll(holding=holding)["lost"] == []
+    assert transactions(live) == before
+
+
+def test_what_a_silent_agent_lost_reaches_it_while_it_waits(live: World) -> None:
+    live.queue()
+    agent = live.agent()
+    live.submit()
+    held = agent.claim()
+    poll_it = lambda: agent.poll(slots=0, wait_s=20, holding=(held["item_id"],))  # noqa: E731
+    with waiting(live, poll_it) as poll:
+        live.clock.ahead += timedelta(hours=1)
+        live.server.database.write(lambda tx: leasing.expire(live.server.edge.call(tx, SERVER)))
+        assert poll.result()["lost"] == [held["item_id"]]
+    assert agent.poll(holding=(held["item_id"],))["lost"] == [held["item_id"]]  # until it knows
 
 
 def test_an_agent_that_hung_up_passes_its_wake_up_on(live: World) -> None:

@@ -131,22 +131,22 @@ def test_T22_uploads_reach_only_the_agent_that_holds_their_item(world: World) ->
     assert get(holder, digest).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "digest",
-    [
+NO_DIGESTS = [
         "..", "../../etc/passwd", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "%252e%252e%252fetc",
         "sha256:..", "sha256:" + "a" * 63 + "/", "sha256:" + "A" * 64, "sha256:" + "a" * 65,
         "/etc/passwd", "C:\\x", "sha256:" + "a" * 63 + "%00", "sha256:" + "a" * 64 + "%0a",
         "md5:" + "a" * 32, "\\\\host\\share", "sha256:" + "a" * 60 + "%2e%2e%2f%2e",
-    ],
-)  # fmt: skip
-def test_T11_nothing_but_a_digest_names_a_file(world: World, digest: str) -> None:
+    ]  # fmt: skip
+
+
+def test_T11_nothing_but_a_digest_names_a_file(world: World) -> None:
     before = set(world.server.settings.home.rglob("*"))
-    for method in ("HEAD", "PUT"):
-        answer = world.admin(method, f"/blobs/admin/{digest}", content=b"x")
-        assert answer.status_code in (404, 405, 422), (method, answer.status_code)
     agent = world.agent()
-    assert agent.caller("GET", f"/agents/{agent.id}/blobs/x/{digest}").status_code in (404, 422)
+    for digest in NO_DIGESTS:
+        for method in ("HEAD", "PUT"):
+            answer = world.admin(method, f"/blobs/admin/{digest}", content=b"x")
+            assert answer.status_code in (404, 405, 422), (method, answer.status_code)
+        assert agent.caller("GET", f"/agents/{agent.id}/blobs/x/{digest}").status_code in (404, 422)
     assert {p for p in world.server.settings.home.rglob("*") if "files" in p.parts} <= before
 
 

@@ -22,12 +22,13 @@ from starlette.types import Receive
 
 from runyard.domain.access import Actor, Kind
 from runyard.domain.errors import Invalid, NotFound, TooMuch
+from runyard.domain.workloads import Phase
 from runyard.server.auth import actor_of, opens
 from runyard.server.edge import Edge
 from runyard.server.metrics import Metrics
+from runyard.server.nesting import check_depth
 from runyard.server.presence import Presence
 from runyard.server.settings import ServerSettings
-from runyard.server.submissions import check_depth
 from runyard.server.wakeups import Bell, Hub
 from runyard.services import agents, leasing, runs
 from runyard.services.call import Call
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 # Even without any news an agent is told the state of affairs this often, in seconds.
 _ASK_AT_LEAST: Final = 300.0
+# Claims last 60 s at least and a poll hangs for 25: renewing them this often, in seconds, will do.
+_RENEW_EVERY: Final = 10.0
 _MOST_LEASED: Final = 1000  # by one poll
 
 
@@ -48,6 +51,7 @@ class Station:
     queues: list[wire.ServedQueue]
     topics: list[str]
     drain: bool
+    held: frozenset[str]  # its items, as far as both sides know; none while it has to be told more
     heard: int  # the hub's mark when the database was asked
     asked_at: float
 
@@ -79,6 +83,7 @@ class AgentRoutes:
     async def register(self, request: Request) -> Response:
         """Make the caller's process the agent of its name."""
         asked = await _decoded(request, self._decode_register)
+        check_depth(asked.config)
         registered = await self._edge.write(
             actor_of(request.scope), lambda call: agents.register(call, asked)
         )
@@ -118,9 +123,12 @@ class AgentRoutes:
 
     def _must_ask(self, agent_id: str, asked: wire.Poll, station: Station) -> bool:
         """Whether the database may know something that this agent does not."""
-        if asked.holding or self._hub.number(f"agent:{agent_id}") > station.heard:
+        if self._hub.number(f"agent:{agent_id}") > station.heard:
             return True
-        if time.monotonic() - station.asked_at > _ASK_AT_LEAST:
+        if not station.held.issuperset(asked.holding):
+            return True
+        every = _RENEW_EVERY if asked.holding else _ASK_AT_LEAST
+        if time.monotonic() - station.asked_at > every:
             return True
         wants = asked.slots > 0 and not station.drain
         return wants and not all(map(self._hub.is_empty, station.topics))
@@ -133,7 +141,9 @@ class AgentRoutes:
             actor, lambda call: agents.poll(call, agent_id, asked, turn=turn)
         )
         self._metrics.leased.inc(len(answer.leased))
-        station = Station(answer.queues, topics, answer.drain, mark, asked_at)
+        station = Station(
+            answer.queues, topics, answer.drain, _settled(asked, answer), mark, asked_at
+        )
         self._stations[agent_id, actor.epoch] = station
         if len(answer.leased) < asked.slots and not answer.drain:
             self._hub.found_empty(topics, mark)
@@ -167,7 +177,8 @@ class AgentRoutes:
         for m, result in zip(asked, results, strict=True):
             kind = str(type(m).__struct_config__.tag)
             self._metrics.moves.labels(kind, result.code or "ok").inc()
-        self._look_again(agent_id, actor)
+        if any(_may_give_back(m) for m in asked):
+            self._look_again(agent_id, actor)
         return _json(wire.MovesDone(results))
 
     @opens(Kind.AGENT)
@@ -227,6 +238,19 @@ class AgentRoutes:
             station.heard = -1
 
 
+def _settled(asked: wire.Poll, answer: wire.Polled) -> frozenset[str]:
+    """Return what the agent holds; nothing if it has to act on the answer, which may get lost."""
+    if answer.lost or answer.stop:
+        return frozenset()
+    return frozenset(asked.holding).union(held.item_id for held in answer.leased)
+
+
+def _may_give_back(move: wire.AnyMove) -> bool:
+    if isinstance(move, wire.Observe):
+        return move.phase == Phase.PREEMPTED
+    return isinstance(move, wire.Release)
+
+
 def _has_news(answer: wire.Polled) -> bool:
     return bool(answer.leased or answer.lost or answer.stop)
 
@@ -237,11 +261,9 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _decoded(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
-    body = await request.body()
-    check_depth(body)
     try:
-        return decoder.decode(body)
-    except msgspec.MsgspecError as error:
+        return decoder.decode(await request.body())
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Invalid(f"the body is not what this takes: {error}") from None
 
 

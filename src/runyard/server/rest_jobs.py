@@ -12,6 +12,7 @@ from runyard.domain.jobs import JobRef
 from runyard.server import shapes
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
+from runyard.server.nesting import check_depth
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
 from runyard.server.settings import ServerSettings
 from runyard.services import jobs
@@ -80,6 +81,7 @@ def _add_jobs(app: FastAPI, edge: Edge) -> None:
         entity: Named, project: Named, name: Named, body: rest.JobIn, caller: Caller
     ) -> rest.JobVersionOut:
         """Save a version of a job. The same content again makes no new one."""
+        check_depth(body.source)
         version, created = await edge.write(
             caller,
             lambda call: jobs.save(

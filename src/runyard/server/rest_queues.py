@@ -11,6 +11,7 @@ from runyard.domain.queues import Queue
 from runyard.server import shapes
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
+from runyard.server.nesting import check_depth
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
 from runyard.services import queues
 from runyard.services.call import Call
@@ -38,6 +39,7 @@ def add(app: FastAPI, edge: Edge) -> None:
     @opens(Kind.USER)
     async def create_queue(body: rest.QueueIn, caller: Caller) -> rest.QueueOut:
         """Create a queue."""
+        check_depth(body.config, body.policy)
 
         def create(call: Call) -> Counted:
             made = queues.create(
@@ -69,6 +71,7 @@ def add(app: FastAPI, edge: Edge) -> None:
         entity: Named, queue: Named, body: rest.QueuePatch, caller: Caller
     ) -> rest.QueueOut:
         """Replace a queue's config, its policy, or both. What waits keeps what it was given."""
+        check_depth(body.config, body.policy)
 
         def edit(call: Call) -> Counted:
             edited = queues.edit(call, entity, queue, config=body.config, policy=body.policy)

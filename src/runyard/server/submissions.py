@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runyard.domain.access import Actor, Kind
-from runyard.domain.errors import Invalid, RunyardError, Violation
+from runyard.domain.errors import Invalid, Violation
 from runyard.server.auth import actor_of, opens
 from runyard.server.edge import Edge
 from runyard.server.metrics import Metrics
+from runyard.server.nesting import check_depth
 from runyard.services import submitting
 from runyard.services.call import Call
 from runyard.services.submitting import Submitted
@@ -28,7 +29,6 @@ from runyard.store import idempotency
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _MOST: Final = 5000
-_DEEPEST: Final = 64
 
 
 class Submit(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,8 +75,7 @@ class Submissions:
 
     def _read(self, body: bytes) -> list[dict[str, Any]]:
         try:
-            check_depth(body)
-            return self._decode(body).items
+            specs = self._decode(body).items
         except msgspec.ValidationError as error:
             message, _, path = str(error).partition(" - at `$")
             where = path.rstrip("`").lstrip(".") or "items"
@@ -87,6 +86,10 @@ class Submissions:
             ) from None
         except msgspec.MsgspecError as error:
             raise Invalid(f"the body is not JSON: {error}") from None
+        except RecursionError:
+            raise Invalid("the body is nested too deep") from None
+        check_depth(*specs)
+        return specs
 
     async def _rehearse(self, actor: Actor, asked: _Asked) -> bytes:
         def work(call: Call) -> None:
@@ -137,26 +140,6 @@ class _Asked(msgspec.Struct, frozen=True):
         return {"id": submitted.id, "run": run, "spec": None if self.minimal else spec}
 
 
-def check_depth(body: bytes, deepest: int = _DEEPEST) -> None:
-    """Pass if JSON is not nested deeper than anybody writes it.
-
-    Raises:
-        Invalid: it is; recursive code further in would fail on it in less friendly ways.
-    """
-    depth = 0
-    for mark in _BRACKETS.findall(body):
-        if mark in b"[{":
-            depth += 1
-            if depth > deepest:
-                raise Invalid(f"the body is nested deeper than {deepest} levels")
-        elif mark in b"]}":
-            depth -= 1
-
-
-# Strings are matched whole, so that brackets in them do not count.
-_BRACKETS: Final = re.compile(rb'[\[\]{}]|"(?:[^"\\]|\\.)*"', re.DOTALL)
-
-
 def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, headers, "application/json")
 
@@ -174,6 +157,3 @@ def _key(request: Request) -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise Invalid("Idempotency-Key: 1 to 255 printable characters without spaces")
     return key
-
-
-__all__ = ["RunyardError", "Submissions", "Submit", "check_depth"]
