@@ -210,6 +210,7 @@ class ProcessDriver:
         polite = loop.time() + grace
         with home.ending() as wrapper:
             while True:
+                self._reap()  # the dead still count as members where there is no /proc
                 left = await asyncio.to_thread(self._members, home, pid)
                 if wrapper.is_over and not left:
                     return

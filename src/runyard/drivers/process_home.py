@@ -60,7 +60,7 @@ class Home:
         return bool(pid) and has_word(pid or 0, os.fsencode(self.path))
 
     def ending(self) -> Ending:
-        return Ending(self.wrapper() or 0, self.has_wrapper)
+        return Ending(self.wrapper() or 0, lambda: self.observe().phase is Phase.RUNNING)
 
     def take(self) -> bool:
         """Own the key, so that no wrapper can start. False if one owns it already."""
