@@ -237,6 +237,9 @@ def expire(call: Call) -> int:
     moves = [(p, outcomes.expired(p.item, p.run, call.now)) for p in overdue]
     items.save(call.tx, moves, now=call.now, actor="server")
     _after(call, moves)
+    for p in overdue:
+        if p.item.lease is not None:  # should its agent be back by now, it shall know
+            call.tx.announce(f"agent:{p.item.lease.agent_id}")
     return len(moves)
 
 
