@@ -76,7 +76,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=8, help="jobs at a time, of each agent")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--minutes", type=float, default=10.0, help="what has not ended is lost")
-    parser.add_argument("--pause", type=float, default=2.0, help="seconds between kills, about")
+    parser.add_argument("--pause", type=float, default=4.0, help="seconds between kills, about")
     parser.add_argument("--share", action="store_true", help="two servers, two agents, no kills")
     parser.add_argument("--keep", action="store_true", help="keep logs and records of a bad run")
     flags = parser.parse_args()
