@@ -34,7 +34,10 @@ CHECKS = [
 
 @schemathesis.serializer("application/msgpack")
 def _msgpack(_: object, value: object) -> bytes:
-    return msgspec.msgpack.encode(value)
+    try:
+        return msgspec.msgpack.encode(value)
+    except OverflowError:  # an integer that JSON can say and msgpack cannot
+        return b"\xc1"
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Final
 
@@ -22,6 +23,7 @@ def _config() -> Config:
     return config
 
 
+@cache
 def head() -> str:
     """Return the revision that this version of the code works with."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
@@ -29,8 +31,10 @@ def head() -> str:
 
 def revision(database: Database) -> str | None:
     """Return the revision the database is at, None for an empty one."""
-    with database.raw_engine().connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    # By a reader: a probe that asks every second must not wait for SQLite's one writer.
+    return database.read(
+        lambda tx: MigrationContext.configure(tx.connection).get_current_revision()
+    )
 
 
 def upgrade(database: Database, to: str = "head") -> None:
