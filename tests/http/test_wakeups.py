@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 from runyard.server.edge import Ids
-from runyard.server.wakeups import Bell, Hub
+from runyard.server.wakeups import Hub
 
 Q = "queue:e/q"
 
@@ -39,21 +40,18 @@ def test_of_a_queues_waiters_as_many_are_rung_as_items_came_the_oldest_first() -
 
 def test_a_ring_that_was_not_answered_goes_to_the_next() -> None:
     async def test(hub: Hub) -> None:
-        with hub.bell([Q]) as b:
-            with hub.bell([Q]):
-                pass
-            later: Bell
-            with hub.bell([Q]) as later:
+        with ExitStack() as gone, ExitStack() as looked:
+            first = gone.enter_context(hub.bell([Q]))
+            second = looked.enter_context(hub.bell([Q]))
+            with hub.bell([Q]) as third:
                 hub.announced({Q: 1})
                 await settle()
-                assert [b.rung, later.rung] == [True, False]
-                b.answered()
-            with hub.bell([Q]) as first, hub.bell([Q]) as second:
-                hub.announced({Q: 1})
-                await settle()
-                assert not second.rung
-                hub._remove(first)  # as if its connection broke
-                assert first.by == Q
+                assert [first.rung, second.rung] == [True, False]
+                gone.close()  # its connection broke before it could look
+                assert [second.rung, third.rung] == [True, False]
+                second.answered()
+                looked.close()
+                assert not third.rung
 
     run(test)
 
