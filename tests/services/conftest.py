@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from runyard.domain.access import Actor, Kind, Role
-from runyard.domain.items import AgentId
 from runyard.domain.queues import Queue
 from runyard.services import accounts, agents, leasing, queues, submitting
 from runyard.services.call import Call
@@ -96,7 +95,8 @@ class Yard:
         return agents.poll(self.call(self.agent(who)), who.agent_id, asked, turn=0)[0]
 
     def move(self, who: wire.Registered, *moves: wire.AnyMove) -> list[wire.Moved]:
-        return leasing.move(self.call(self.agent(who)), AgentId(who.agent_id), moves)
+        call = self.call(self.agent(who))
+        return leasing.move(call, agents.current(call, who.agent_id), moves)
 
     def claimed(self, who: wire.Registered) -> wire.Held:
         (held,) = self.lease(who)

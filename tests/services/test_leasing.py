@@ -197,8 +197,19 @@ def test_a_stop_reaches_the_agent_and_the_run_was_killed_however_it_left(yard):
     assert [(s.item_id, s.grace_s) for s in yard.poll(agent, item).stop] == [(item, 60)]
     yard.move(agent, observe(held, "exited", 0))
     assert yard.states(item) == ("FINISHED", "killed")
+    assert yard.row(item)["reason"] == "stopped by ann"
     with pytest.raises(Conflict):
         runs.cancel(yard.call(), item)
+
+
+def test_the_reason_of_a_stop_is_kept_with_who_asked(yard):
+    (item,) = yard.submit("a")
+    agent = yard.register()
+    held = yard.claimed(agent)
+    runs.stop(yard.call(), "ann", "default", "a", "wrong data")
+    yard.move(agent, observe(held, "exited", 143, "killed"))
+
+    assert yard.row(item)["reason"] == "stopped by ann: wrong data"
 
 
 def test_cancelling_what_waits_takes_it_out_of_the_queue(yard):
@@ -206,6 +217,7 @@ def test_cancelling_what_waits_takes_it_out_of_the_queue(yard):
     runs.cancel(yard.call(), item)
 
     assert yard.states(item) == ("CANCELLED", "killed")
+    assert yard.row(item)["reason"] == "cancelled by ann"
     assert yard.lease(yard.register()) == []
 
 

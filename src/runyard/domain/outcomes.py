@@ -52,8 +52,8 @@ def failed(item: Item, run: Run, failure: Failure, now: datetime) -> Outcome:
     return Outcome(item.failed(failure, now), run.failed(failure.message, now))
 
 
-def cancelled(item: Item, run: Run, now: datetime) -> Outcome:
-    return Outcome(item.cancelled(now), run.killed("cancelled while it waited", now))
+def cancelled(item: Item, run: Run, now: datetime, *, why: str = "") -> Outcome:
+    return Outcome(item.cancelled(now), run.killed(why or run.reason or "cancelled", now))
 
 
 def released(item: Item, run: Run, now: datetime) -> Outcome:
@@ -73,7 +73,7 @@ def expired(item: Item, run: Run, now: datetime) -> Outcome:
 
 def _preempted(item: Item, run: Run, why: str, policy: QueuePolicy, now: datetime) -> Outcome:
     if run.stop_requested_at is not None:  # the owner wanted it gone: it is
-        return Outcome(item.finished(now), run.killed(why, now))
+        return Outcome(item.finished(now), run.killed(run.reason or why, now))
     try:
         return Outcome(item.requeued(now, at_most=policy.max_requeues), run.preempted(why))
     except Invalid as error:

@@ -48,7 +48,10 @@ MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`reason` is one sentence on the end, for people; `exit_code` is None if unknown."""
+    """
+    `reason` is one sentence for people: why it ended, or who asked it to. `exit_code` is None
+    if nobody knows it.
+    """
 
     id: RunId
     state: RunState
@@ -67,7 +70,7 @@ class Run:
     def ended(self, exit_code: int | None, reason: str, now: datetime) -> Run:
         """End by the program's exit; a run that was asked to stop was killed, however it left."""
         if self.stop_requested_at is not None:
-            return self.killed(reason or "stopped by request", now, exit_code=exit_code)
+            return self.killed(self.reason or reason, now, exit_code=exit_code)
         to = RunState.FINISHED if exit_code == 0 else RunState.FAILED
         if not reason and exit_code != 0:
             reason = "exit code unknown" if exit_code is None else f"exit code {exit_code}"
@@ -76,12 +79,12 @@ class Run:
     def failed(self, reason: str, now: datetime) -> Run:
         """End without the program's own exit: it could not be started, or was given up."""
         if self.stop_requested_at is not None:
-            return self.killed(reason, now)
+            return self.killed(self.reason or reason, now)
         return self._end(RunState.FAILED, reason, now, None)
 
     def crashed(self, reason: str, now: datetime) -> Run:
         if self.stop_requested_at is not None:
-            return self.killed(reason, now)
+            return self.killed(self.reason or reason, now)
         return self._end(RunState.CRASHED, reason, now, None)
 
     def killed(self, reason: str, now: datetime, *, exit_code: int | None = None) -> Run:

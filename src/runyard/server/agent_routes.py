@@ -171,7 +171,7 @@ class AgentRoutes:
         _at_most(len(asked), wire.MAX_MOVES, "moves")
 
         def move(call: Call) -> list[wire.Moved]:
-            return leasing.move(call, agents.current(call, agent_id).id, asked)
+            return leasing.move(call, agents.current(call, agent_id), asked)
 
         results = await self._edge.write(actor, move)
         for m, result in zip(asked, results, strict=True):

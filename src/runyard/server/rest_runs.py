@@ -132,12 +132,12 @@ def add(app: FastAPI, edge: Edge) -> None:
         project: Named,
         run: Named,
         caller: Caller,
-        body: rest.StopIn | None = None,  # noqa: ARG001 - part of the contract, not kept yet
+        body: rest.StopIn | None = None,
     ) -> rest.RunOut:
         """Ask a run to end. One that still waits is cancelled at once."""
 
         def stop(call: Call) -> rest.RunOut:
-            row = runs.stop(call, entity, project, run)
+            row = runs.stop(call, entity, project, run, body.reason if body else "")
             return _now(call, [row]).run(row)
 
         return await edge.write(caller, stop)

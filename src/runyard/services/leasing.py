@@ -16,6 +16,7 @@ from typing import Final
 
 from runyard.domain import outcomes
 from runyard.domain.access import Kind
+from runyard.domain.agents import Agent
 from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, StaleLease
 from runyard.domain.items import (
     LEASE_TTL,
@@ -121,12 +122,12 @@ def renew(call: Call, agent_id: AgentId, holding: Sequence[str]) -> wire.Polled:
     )
 
 
-def move(call: Call, agent_id: AgentId, moves: Sequence[wire.AnyMove]) -> list[wire.Moved]:
+def move(call: Call, agent: Agent, moves: Sequence[wire.AnyMove]) -> list[wire.Moved]:
     """Make the moves in their order, each answered by itself: one bad token spoils no other."""
     before = items.locked(call.tx, [m.item_id for m in moves])
-    moving = _Moving(call, agent_id, before)
+    moving = _Moving(call, agent.id, before)
     answers = [moving.one(m) for m in moves]
-    moving.write(actor=f"agent {agent_id}")
+    moving.write(actor=f"agent {agent.name}")
     return [a if isinstance(a, wire.Moved) else a() for a in answers]
 
 

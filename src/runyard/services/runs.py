@@ -99,7 +99,7 @@ def _may_see_run(actor: Actor, row: Row) -> bool:
     return actor.may(Action.SEE, row["target_id"])
 
 
-def stop(call: Call, entity: str, project: str, name: str) -> Row:
+def stop(call: Call, entity: str, project: str, name: str, why: str = "") -> Row:
     """Ask a run to end. One that still waits is cancelled here and now.
 
     Raises:
@@ -108,7 +108,7 @@ def stop(call: Call, entity: str, project: str, name: str) -> Row:
     row = get_run(call, entity, project, name, Action.CANCEL)
     if RunState(row["run_state"]).is_final:
         raise Conflict(f"run {name} has ended already: {row['run_state']}")
-    _end(call, row["id"], RunId(row["run_pk"]))
+    _end(call, row["id"], RunId(row["run_pk"]), why)
     return get_run(call, entity, project, name)
 
 
@@ -121,16 +121,25 @@ def cancel(call: Call, item_id: str) -> Row:
     return get_item(call, item_id)
 
 
-def _end(call: Call, item_id: str | None, run_id: RunId) -> None:
+def _end(call: Call, item_id: str | None, run_id: RunId, why: str = "") -> None:
     pair = items.locked(call.tx, [item_id]).get(item_id) if item_id else None
     if pair is not None and pair.item.state is ItemState.PENDING:
-        moves = [(pair, outcomes.cancelled(pair.item, pair.run, call.now))]
+        moves = [
+            (
+                pair,
+                outcomes.cancelled(pair.item, pair.run, call.now, why=_by(call, "cancelled", why)),
+            )
+        ]
         items.save(call.tx, moves, now=call.now, actor=call.actor.name)
         return
-    items.ask_to_stop(call.tx, run_id, call.now)
+    items.ask_to_stop(call.tx, run_id, _by(call, "stopped", why), call.now)
     call.tx.announce(f"run:{run_id}")
     if pair is not None and pair.item.lease is not None:
         call.tx.announce(f"agent:{pair.item.lease.agent_id}")
+
+
+def _by(call: Call, what: str, why: str) -> str:
+    return f"{what} by {call.actor.name}" + (f": {why}" if why else "")
 
 
 def append_logs(

@@ -375,13 +375,13 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
 _STOP: Final = (
     update(t.runs)
     .where(and_(_R.id == bindparam("run"), _R.ended_at.is_(None), _R.stop_requested_at.is_(None)))
-    .values(stop_requested_at=bindparam("at"))
+    .values(stop_requested_at=bindparam("at"), reason=bindparam("why"))
 )
 
 
-def ask_to_stop(tx: Tx, run_id: RunId, now: datetime) -> bool:
-    """Note the wish to stop; False if it was noted before or the run has ended."""
-    return tx.run(_STOP, {"run": run_id, "at": to_ms(now)}) == 1
+def ask_to_stop(tx: Tx, run_id: RunId, why: str, now: datetime) -> bool:
+    """Note the wish to stop, and whose it is; False if it was noted before or the run has ended."""
+    return tx.run(_STOP, {"run": run_id, "at": to_ms(now), "why": why}) == 1
 
 
 _DETAIL: Final = (
