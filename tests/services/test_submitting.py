@@ -45,7 +45,7 @@ def test_the_answer_is_what_will_run_everything_resolved(yard):
         "ann", "ann", "vision",
     )  # fmt: skip
     assert made.spec["source"] == {"kind": "image", "image": "busybox"}
-    assert len(made.spec["run_id"]) == 8
+    assert len(made.spec["run_id"]) == 10
 
 
 def test_all_or_none_are_queued(yard):

@@ -30,7 +30,7 @@ from runyard.store.values import to_text
 
 DEFAULT_PROJECT: Final = "default"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_RUN_NAME_LENGTH: Final = 8  # as the wandb client makes them
+_RUN_NAME_LENGTH: Final = 10  # 50 random bits: no two of a million runs meet
 
 
 @dataclass(frozen=True, slots=True)
