@@ -176,6 +176,8 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overrides(data: Any, wrong: list[Violation]) -> Overrides:
+    if not data:
+        return Overrides()
     if not isinstance(data, Mapping):
         wrong.append(Violation("overrides", "is a mapping"))
         return Overrides()

@@ -48,6 +48,7 @@ class _Batch:
         self.call, self.queue = call, queue
         self.projects: dict[tuple[str, str], str] = {}
         self.jobs: dict[JobRef, JobVersion] = {}
+        self._queue_is_checked = False
 
     def project(self, entity: str, name: str) -> str:
         key = (entity, name)
@@ -64,6 +65,12 @@ class _Batch:
         if ref not in self.jobs:
             self.jobs[ref] = jobs.get(self.call, ref)
         return self.jobs[ref]
+
+    def check_config(self, config: Mapping[str, Any], *, changed: bool) -> None:
+        """Check a merged configuration; the queue's own, unchanged, is checked once."""
+        if changed or not self._queue_is_checked:
+            _check_config(self.queue.resource, config)
+        self._queue_is_checked = self._queue_is_checked or not changed
 
 
 def submit(
@@ -135,7 +142,10 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         spec, queue, job, entity=entity, project=project, run_name=run_name,
         author=call.actor.name,
     )  # fmt: skip
-    _check_resolved(queue, resolved)
+    _check_program(resolved)
+    batch.check_config(
+        resolved["resource_args"][queue.resource.value], changed=bool(spec.resource_args)
+    )
     item = Item(
         id=ItemId(item_id),
         queue_id=queue.id,
@@ -155,12 +165,13 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         job=job.path if job else None,
         config=dict(spec.overrides.run_config),
         spec=resolved,
+        spec_text=_bounded(to_text(resolved)),
         pinned_agent=pinned_agent,
     )
 
 
-def _check_resolved(queue: Queue, spec: Mapping[str, Any]) -> None:
-    """Check what will run, whoever of queue and submission said it (T8)."""
+def _check_program(spec: Mapping[str, Any]) -> None:
+    """Check what will run, whoever of job and submission said it."""
     source, over = spec["source"], spec["overrides"]
     if source.get("image"):
         check_image(source["image"])
@@ -172,16 +183,23 @@ def _check_resolved(queue: Queue, spec: Mapping[str, Any]) -> None:
             "entry_point: the job has none, and the submission gives none",
             hint='runyard launch … -E "python train.py"',
         )
-    if queue.resource is Resource.LOCAL_CONTAINER:
-        config = spec["resource_args"][queue.resource.value]
+
+
+def _check_config(resource: Resource, config: Mapping[str, Any]) -> None:
+    """Check how it will run, whoever of queue and submission said it (T8)."""
+    if resource is Resource.LOCAL_CONTAINER:
         options = {k: v for k, v in config.items() if k != "builder"}
         if wrong := check_docker_options(options, granted=queues.GRANTABLE):
             raise Invalid("resource_args are not allowed", violations=wrong)
-    if len(to_text(spec)) > MAX_SPEC_BYTES:
+
+
+def _bounded(text: str) -> str:
+    if len(text) > MAX_SPEC_BYTES:
         raise TooMuch(
             f"the launch spec is over {MAX_SPEC_BYTES >> 10} KiB",
             hint="put large values into a file of the job, or an artifact",
         )
+    return text
 
 
 def _run_name(wanted: str | None, run_id: str) -> str:

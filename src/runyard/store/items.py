@@ -326,6 +326,7 @@ class NewItem:
     job: str | None
     config: dict[str, Any]
     spec: dict[str, Any]
+    spec_text: str
     pinned_agent: str | None = None
 
 
@@ -356,7 +357,7 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
                 "priority": n.item.priority, "enqueued_at": to_ms(n.item.enqueued_at),
                 "run_id": n.run.id, "author_id": n.author_id, "attempt": 0, "requeues": 0,
                 "claim_ttl": n.item.claim_ttl // _MS, "pinned_agent": n.pinned_agent,
-                "spec": to_text(n.spec),
+                "spec": n.spec_text,
             }
             for n in new
         ],
