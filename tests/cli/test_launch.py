@@ -282,3 +282,17 @@ def test_no_key_appears_in_anything_that_is_printed(logged_in: Double, cli: Cli)
     ):
         done = cli(*words)
         assert KEY not in done.out + done.err
+
+
+def test_T24_words_that_name_files_or_addresses_are_passed_on_unread(
+    logged_in: Double, cli: Cli, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("do not read me")
+    words = [f"@{secret}", f"file://{secret}", "https://example.com/x", f"$(cat {secret})", "~"]
+    done = cli("launch", *IMAGE, "-E", "run", "--name", f"@{secret}", "--", *words)
+
+    assert done.code == 0
+    spec = only(logged_in).spec
+    assert (spec["name"], spec["overrides"]["args"]) == (f"@{secret}", words)
+    assert "do not read me" not in json.dumps(spec) + done.out + done.err

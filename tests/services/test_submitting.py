@@ -178,3 +178,15 @@ def test_a_member_submits_a_viewer_looks_and_a_stranger_finds_nothing(yard):
 def test_the_author_is_who_asked_whatever_the_spec_says(yard):
     (made,) = submit(yard, {**IMAGE, "author": "somebody-else"})
     assert made.spec["author"] == "ann"
+
+
+def test_T24_the_server_expands_nothing_in_a_spec(yard):
+    words = ["@/etc/passwd", "file:///etc/passwd", "$(id)", "${HOME}", "{{x}}", "~/x", "%2e%2e"]
+    (made,) = submit(
+        yard,
+        {**IMAGE, "name": "@/etc/passwd", "overrides": {"args": words, "run_config": {"a": words}}},
+    )
+
+    assert made.spec["overrides"]["args"] == words
+    assert made.spec["overrides"]["run_config"] == {"a": words}
+    assert made.spec["name"] == "@/etc/passwd"
