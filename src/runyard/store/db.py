@@ -222,7 +222,7 @@ def _sqlite_engine(url: URL, begin: str, *, pool_size: int) -> Engine:
             "synchronous=FULL",  # an acknowledged submission survives a power cut
             "foreign_keys=ON",
             "busy_timeout=30000",
-            "cache_size=-32000",
+            "cache_size=-8000",  # KiB for each connection; the system caches the file anyway
             "temp_store=MEMORY",
         ):
             cursor.execute(f"PRAGMA {pragma}")
