@@ -79,3 +79,11 @@ def test_text_that_looks_like_sql_or_an_array_is_only_text(tx):
     IDEMPOTENCY.run(tx, rows)
     found = tx.all(select(t.idempotency_keys.c.response).order_by(t.idempotency_keys.c.key))
     assert [row["response"] for row in found] == odd
+
+
+def test_a_nul_that_a_program_printed_does_not_stop_the_others(tx):
+    row = {"user_id": "e0", "key": "k", "request_hash": "h", "response": "a\0b", "created_at": 0}
+    IDEMPOTENCY.run(tx, [row, {**row, "key": "l", "response": "plain \\u0000"}])
+    found = tx.all(select(t.idempotency_keys.c.response).order_by(t.idempotency_keys.c.key))
+    nul = "\ufffd" if tx.is_postgres else "\0"
+    assert [row["response"] for row in found] == [f"a{nul}b", "plain \\u0000"]

@@ -3,25 +3,30 @@ Many rows in one statement, where a statement each would cost a trip or a plan e
 
 SQLite runs inside of us: a prepared statement, once for each row, is the fastest there, and
 it goes to the driver as text, since SQLAlchemy's work for a row would cost as much as the row.
-PostgreSQL gets all rows at once, as one array for each column: the statement is the same for
-any number of rows, so it is parsed once, and the count of rows that it changed stays exact.
+PostgreSQL gets all rows at once, as one JSON text: the statement is the same for any number of
+rows, so it is parsed once, no driver has to look at each value, and the count of rows that it
+changed stays exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, cast
+from typing import Any, Final
+from typing import cast as as_a
 
 from sqlalchemy import (
+    JSON,
     ClauseElement,
     Column,
     ColumnElement,
     Executable,
     FromClause,
     Table,
+    Text,
     Update,
     bindparam,
+    cast,
     column,
     func,
     insert,
@@ -29,13 +34,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from runyard.store.db import Tx
+from runyard.store.values import to_text
 
 Rows = Sequence[Mapping[str, Any]]
-_NEW: Final = "new_rows"
+_ROWS: Final = "rows"
 
 
 class Bulk:
@@ -53,12 +58,12 @@ class Bulk:
         if not tx.is_postgres:
             values = [self._row(row) for row in rows]
             return tx.connection.exec_driver_sql(self._each, values).rowcount
-        return tx.run(self._together, {name: [row[name] for row in rows] for name in rows[0]})
+        return tx.run(self._together, {_ROWS: _json(rows)})
 
 
 def insertion(table: Table, *names: str) -> Bulk:
     """Return an insert of rows that have these columns; the others get their defaults."""
-    new = _arrays({name: table.c[name] for name in names})
+    new = _table({name: table.c[name] for name in names})
     together = insert(table).from_select(list(names), select(*(new.c[name] for name in names)))
     each = insert(table).values({name: bindparam(name) for name in names})
     return Bulk(each, together)
@@ -85,7 +90,7 @@ def change(
         values |= {name: func.coalesce(given(f"b_{name}"), table.c[name]) for name in keeps}
         return update(table).where(*found).values(values)
 
-    new = _arrays(typed)
+    new = _table(typed)
     return Bulk(
         updated(lambda name: bindparam(name, type_=typed[name].type)),
         updated(lambda name: new.c[name]),
@@ -96,8 +101,23 @@ def _is(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
     return column.is_not_distinct_from(value) if column.nullable else column == value
 
 
-def _arrays(typed: Mapping[str, ColumnElement[Any]]) -> FromClause:
-    """Return the table that PostgreSQL makes of one array for each of these parameters."""
-    arrays = [bindparam(name, type_=ARRAY(c.type)) for name, c in typed.items()]
-    rows = func.unnest(*arrays).table_valued(*(column(n, c.type) for n, c in typed.items()))
-    return cast(FromClause, rows.render_derived(name=_NEW))
+def _table(typed: Mapping[str, ColumnElement[Any]]) -> FromClause:
+    """Return the table that PostgreSQL makes of the JSON."""
+    given = cast(bindparam(_ROWS, type_=Text), JSON)
+    rows = func.json_to_recordset(given).table_valued(
+        *(column(n, c.type) for n, c in typed.items())
+    )
+    return as_a(FromClause, rows.render_derived(name="new_rows", with_types=True))
+
+
+def _json(rows: Rows) -> str:
+    text = to_text(rows)
+    if r"\u0000" not in text:
+        return text
+    # PostgreSQL's text has no NUL; what a program printed may have one.
+    return to_text(
+        [
+            {k: v.replace("\0", "\ufffd") if isinstance(v, str) else v for k, v in row.items()}
+            for row in rows
+        ]
+    )

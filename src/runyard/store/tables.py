@@ -210,7 +210,7 @@ items = Table(
     Column("requeues", Integer, nullable=False),
     Column("agent_id", String(64)),
     Column("last_agent_id", String(64)),
-    Column("token", String(64), unique=True),
+    Column("token", String(64)),  # random; an index on it would cost every move of an item
     _at("lease_expires_at", null=True),
     Column("claim_ttl", BigInteger, nullable=False),
     Column("failure_stage", String(16)),
@@ -246,7 +246,6 @@ items = Table(
     Index("ix_items_queue", "queue_id", "id"),
     Index("ix_items_queue_state", "queue_id", "state", "id"),
     Index("ix_items_author", "author_id", "id"),
-    Index("ix_items_run", "run_id"),
 )  # fmt: skip
 
 attempts = Table(

@@ -265,7 +265,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["queue_id"], ["queues.id"], name=op.f("fk_items_queue_id")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_items_run_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
-        sa.UniqueConstraint("token", name=op.f("uq_items_token")),
     )
     with op.batch_alter_table("items", schema=None) as batch_op:
         batch_op.create_index("ix_items_author", ["author_id", "id"], unique=False)
@@ -285,7 +284,6 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_items_queue", ["queue_id", "id"], unique=False)
         batch_op.create_index("ix_items_queue_state", ["queue_id", "state", "id"], unique=False)
-        batch_op.create_index("ix_items_run", ["run_id"], unique=False)
         batch_op.create_index(
             "ix_items_waiting",
             ["queue_id", "priority", "enqueued_at", "id"],
@@ -406,7 +404,6 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'PENDING'"),
             postgresql_where=sa.text("state = 'PENDING'"),
         )
-        batch_op.drop_index("ix_items_run")
         batch_op.drop_index("ix_items_queue_state")
         batch_op.drop_index("ix_items_queue")
         batch_op.drop_index(
