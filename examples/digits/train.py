@@ -64,7 +64,7 @@ def keep(network: object, metrics: dict[str, float]) -> None:
     output.mkdir(exist_ok=True)
     (output / "model.pickle").write_bytes(pickle.dumps(network))
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    say(f"kept {output / 'model.pickle'} and {output / 'metrics.json'}")
+    say(f"wrote {output / 'model.pickle'} and {output / 'metrics.json'}")
 
 
 def say(line: str) -> None:
