@@ -16,7 +16,6 @@ import hashlib
 import os
 import platform
 import shutil
-import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -25,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from runyard.agent.commands import running
 from runyard.agent.requirements import Requirements, read_requirements
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.sources import check_runtime
@@ -139,28 +139,13 @@ class Environments:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
     async def _run(self, argv: tuple[str, ...], directory: Path, log: Log) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=directory,
-            env=self._env(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=1 << 20,  # of one line
-        )
         last: deque[bytes] = deque(maxlen=20)
-        try:
+        async with running(argv, directory=directory, env=self._env()) as process:
             assert process.stdout is not None
             while line := await process.stdout.readline():
                 last.append(line[:2000])
                 await _say(log, line)
             code = await process.wait()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-            raise
         if code:
             raise _refused(argv[1], b"".join(last).decode(errors="replace").strip())
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from runyard.agent.commands import running
 from runyard.domain import git_limits
 from runyard.domain.errors import Rejected, TooMuch
 from runyard.domain.sources import TRANSPORTS
@@ -59,17 +58,6 @@ class Git:
 
     async def call(self, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
         """Return exit code, output and messages. Cancelling kills git and its helpers."""
-        process = await self._start(words)
-        try:
-            answer, said = await _converse(process, stdin)
-        except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-            raise
-        return process.returncode or 0, answer, said.decode(errors="replace")
-
-    async def _start(self, words: tuple[str, ...]) -> Process:
         insecure = ("http",) if self.remote.startswith("http://") else ()
         protocols = (*TRANSPORTS, *insecure)
         env = git_limits.environment(
@@ -78,21 +66,15 @@ class Git:
             credentials=self.access.credentials == "host",
             known_hosts=self.access.known_hosts,
         )
+        # So that no repository above the directory is ever taken for this one.
+        env = {**env, "GIT_CEILING_DIRECTORIES": str(self.directory.parent)}
+        argv = ("git", *git_limits.options(protocols), *words)
         try:
-            return await asyncio.create_subprocess_exec(
-                "git",
-                *git_limits.options(protocols),
-                *words,
-                cwd=self.directory,
-                # So that no repository above the directory is ever taken for this one.
-                env={**env, "GIT_CEILING_DIRECTORIES": str(self.directory.parent)},
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
+            async with running(argv, directory=self.directory, env=env, talks=True) as process:
+                answer, said = await _converse(process, stdin)
         except FileNotFoundError as error:
             raise Rejected("git is not installed on the agent's host") from error
+        return process.returncode or 0, answer, said.decode(errors="replace")
 
 
 async def _converse(process: Process, stdin: bytes) -> tuple[bytes, bytes]:
