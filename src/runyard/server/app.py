@@ -70,6 +70,7 @@ class Server:
         self.api = self._routes()
         self.doors = inventory(self.api.router.routes)
         self._app = self._wrapped(self.api, self.doors)
+        self.about_to_answer: Callable[[], None] = lambda: None
         database.announced = self._announced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,6 +142,7 @@ class Server:
             asyncio.create_task(every(FLUSH_EVERY, lambda: note_life(self.presence, self.keys))),
             asyncio.create_task(every(self.settings.sweep_interval_s, self.sweeper.run_once)),
         ]
+        self.about_to_answer()
         try:
             yield
         finally:

@@ -49,6 +49,7 @@ class Uvicorn(uvicorn.Server):
 
     def __init__(self, app: Server, settings: ServerSettings) -> None:
         self._app, self._settings = app, settings
+        app.about_to_answer = lambda: starting.announce(settings)
         proxies = list(settings.trusted_proxies)
         super().__init__(
             uvicorn.Config(
@@ -79,7 +80,6 @@ class Uvicorn(uvicorn.Server):
             # for garbage among all of it, again and again, took a tenth of the time.
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
-            starting.announce(self._settings)
             log.info("serving", url=self._settings.url, home=str(self._settings.home))
             if not self._settings.is_loopback and not self._settings.public_url:
                 log.warning(

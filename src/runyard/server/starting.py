@@ -80,7 +80,7 @@ def _keeps_key(settings: ServerSettings) -> bool:
 def announce(settings: ServerSettings) -> None:
     """Write where the server is and how to enter it, for other programs of this user.
 
-    Called when it answers, so that whoever sees the file can use it.
+    Called just before it answers: whoever waited for an answer finds the file.
     """
     if _keeps_key(settings) and (key := kept_key(settings)):
         write_private(settings.home / "server.json", json.dumps({"url": settings.url, "key": key}))
