@@ -378,7 +378,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_item_warnings_item", ["item_id", "seq"], unique=False)
 
 
-
 def downgrade() -> None:
     with op.batch_alter_table("item_warnings", schema=None) as batch_op:
         batch_op.drop_index("ix_item_warnings_item")
