@@ -409,3 +409,21 @@ def test_a_writer_from_before_an_adoption_changes_nothing_T23(yard):
     late = outcomes.observed(seen.item, seen.run, ended, seen.policy, yard.now)
     with pytest.raises(Conflict):
         items.save(yard.tx, [(seen, late)], now=yard.now)
+
+
+def test_a_member_cannot_take_over_somebody_elses_agent_T22(yard):
+    for name in ("mel", "max"):
+        yard.new_user(name)
+    yard.team("lab", mel="member", max="member")
+
+    def register(user):
+        asked = wire.Register(
+            entity="lab", name="box", hostname="h", version="1", queues=["gpu"], max_jobs=1
+        )
+        return agents.register(yard.call(yard.user(user)), asked).epoch
+
+    assert register("mel") == 1
+    with pytest.raises(Forbidden, match="somebody else"):
+        register("max")
+    assert register("mel") == 2
+    assert register("ann") == 3  # an admin may

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from runyard.domain.access import Action, Kind
 from runyard.domain.agents import Agent, AgentStatus
-from runyard.domain.errors import Conflict, Invalid, NotFound, StaleEpoch
+from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, StaleEpoch
 from runyard.domain.items import AgentId, QueueId
 from runyard.domain.queues import check_queue_name
 from runyard.services import leasing
@@ -67,6 +67,7 @@ def _new_epoch(call: Call, entity_id: str, entity: str, asked: wire.Register) ->
         last_seen_at=call.now,
     )
     if was is not None:
+        _may_take_over(call, was)
         agents.register_again(call.tx, agent, config=asked.config, user_id=call.actor.user_id)
         return agent
     try:
@@ -74,6 +75,21 @@ def _new_epoch(call: Call, entity_id: str, entity: str, asked: wire.Register) ->
     except Duplicate as error:
         raise Conflict(f"agent {asked.name!r} is being registered elsewhere; try again") from error
     return agent
+
+
+def _may_take_over(call: Call, was: Agent) -> None:
+    """Pass if the caller may be this agent from now on: its claims and their tokens come along.
+
+    Raises:
+        Forbidden: somebody else registered it (T22).
+    """
+    if agents.owner_of(call.tx, was.id) == call.actor.user_id:
+        return
+    if not call.actor.may(Action.STOP_AGENTS, was.entity_id):
+        raise Forbidden(
+            f"agent {was.name!r} of {was.entity} belongs to somebody else",
+            hint="give yours another name: runyard agent --name NAME; or ask an admin",
+        )
 
 
 def _token(call: Call, agent: Agent) -> str:

@@ -68,6 +68,11 @@ def named(tx: Tx, entity_id: str, name: str) -> AgentId | None:
     return None if found is None else AgentId(found)
 
 
+def owner_of(tx: Tx, agent_id: str) -> str:
+    """Return the id of the user who registered the agent last."""
+    return str(tx.scalar(select(_A.registered_by).where(_A.id == agent_id)))
+
+
 def config_of(tx: Tx, agent_id: str) -> dict[str, Any]:
     return from_text(tx.scalar(select(_A.config).where(_A.id == agent_id)))  # type: ignore[no-any-return]
 
