@@ -190,3 +190,11 @@ def test_T24_the_server_expands_nothing_in_a_spec(yard):
     assert made.spec["overrides"]["args"] == words
     assert made.spec["overrides"]["run_config"] == {"a": words}
     assert made.spec["name"] == "@/etc/passwd"
+
+
+def test_a_queue_may_say_how_images_are_built(yard):
+    config = {"cpus": 1, "builder": {"base_image": "python:3.12-slim"}}
+    queues.edit(yard.call(), "ann", "q", config=config, policy=None)
+    (made,) = submit(yard, IMAGE)
+
+    assert made.spec["resource_args"]["local-container"] == config

@@ -165,14 +165,16 @@ def default_queue(call: Call, owner: Row) -> Queue:
 
 
 def check_config(resource: Resource, config: Mapping[str, Any]) -> None:
-    """Pass if an agent could accept the config.
+    """Pass if an agent could accept the config, whoever of queue and submission said it (T8).
 
     Raises:
         Invalid: with every violation.
     """
     wrong: tuple[Violation, ...] = ()
     if resource is Resource.LOCAL_CONTAINER:
-        wrong = check_docker_options(config, granted=GRANTABLE)
+        # `builder` says how an image is made; it never reaches the engine.
+        options = {k: v for k, v in config.items() if k != "builder"}
+        wrong = check_docker_options(options, granted=GRANTABLE)
     if wrong:
         raise Invalid(f"the {resource} configuration is not valid", violations=wrong)
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from runyard.domain.access import Action
-from runyard.domain.docker_options import check_docker_options
 from runyard.domain.errors import Conflict, Invalid, TooMuch, Violation
 from runyard.domain.items import Item, ItemId, ItemState, RunId
 from runyard.domain.jobs import JobRef, JobVersion
-from runyard.domain.queues import DEFAULT_QUEUE, Queue, Resource, priority_of
+from runyard.domain.queues import DEFAULT_QUEUE, Queue, priority_of
 from runyard.domain.runs import Run, RunState
 from runyard.domain.sources import check_entry_point, check_image
 from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve
@@ -69,7 +68,7 @@ class _Batch:
     def check_config(self, config: Mapping[str, Any], *, changed: bool) -> None:
         """Check a merged configuration; the queue's own, unchanged, is checked once."""
         if changed or not self._queue_is_checked:
-            _check_config(self.queue.resource, config)
+            queues.check_config(self.queue.resource, config)
         self._queue_is_checked = self._queue_is_checked or not changed
 
 
@@ -183,14 +182,6 @@ def _check_program(spec: Mapping[str, Any]) -> None:
             "entry_point: the job has none, and the submission gives none",
             hint='runyard launch … -E "python train.py"',
         )
-
-
-def _check_config(resource: Resource, config: Mapping[str, Any]) -> None:
-    """Check how it will run, whoever of queue and submission said it (T8)."""
-    if resource is Resource.LOCAL_CONTAINER:
-        options = {k: v for k, v in config.items() if k != "builder"}
-        if wrong := check_docker_options(options, granted=queues.GRANTABLE):
-            raise Invalid("resource_args are not allowed", violations=wrong)
 
 
 def _bounded(text: str) -> str:
