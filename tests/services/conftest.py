@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runyard.domain.access import Actor, Kind, Role
+from runyard.domain.access import Actor, Kind
 from runyard.domain.queues import Queue
 from runyard.services import accounts, agents, leasing, queues, submitting
 from runyard.services.call import Call
@@ -124,5 +124,4 @@ def yard(database: Database) -> Iterator[Yard]:
         yield Yard(tx)
 
 
-MEMBER, VIEWER, ADMIN = Role.MEMBER, Role.VIEWER, Role.ADMIN
 __all__ = ["T0", "Yard", "rows", "yard"]

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query, Response
 
 from runyard import __version__
-from runyard.domain.access import Kind, Role
+from runyard.domain.access import Kind
 from runyard.server import shapes
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
@@ -36,7 +36,7 @@ def add(app: FastAPI, edge: Edge) -> None:
             is_admin=caller.is_admin,
             entity=caller.name,
             teams=[
-                rest.MembershipOut(team=m["team"], role=Role(m["role"]).word)
+                rest.MembershipOut(team=m["team"], role=m["role"])
                 for m in memberships
                 if caller.kind is Kind.USER
             ],
@@ -95,7 +95,7 @@ def add(app: FastAPI, edge: Edge) -> None:
     async def list_members(team: Named, caller: Caller) -> rest.Page[rest.MemberOut]:
         """List the members of a team, all on one page."""
         found = await edge.read(caller, lambda call: accounts.list_members(call, team))
-        members = [rest.MemberOut(user=m["user"], role=Role(m["role"]).word) for m in found]
+        members = [rest.MemberOut(user=m["user"], role=m["role"]) for m in found]
         return rest.Page(data=members)
 
     @app.put("/api/v1/teams/{team}/members/{user}", tags=["people"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from runyard.domain.access import Action, Actor, Kind, Role
+from runyard.domain.access import ADMIN, BUILT_IN, Action, Actor, Kind
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.services.call import KEY_PREFIX, Call, token_hash
 from runyard.store import accounts
@@ -76,7 +76,7 @@ def create_team(call: Call, name: str) -> Row:
     _only_people(call)
     team_id = call.new_id()
     _add_entity(call, team_id, name, "team")
-    accounts.set_role(call.tx, team_id, call.actor.user_id, Role.ADMIN)
+    accounts.set_role(call.tx, team_id, call.actor.user_id, ADMIN)
     call.tx.announce("credentials")  # what a key stands for includes the roles of its owner
     row = accounts.entity(call.tx, name)
     assert row is not None
@@ -101,9 +101,11 @@ def set_member(call: Call, team: str, user: str, role: str) -> None:
     """
     row = _team(call, team, Action.MANAGE_MEMBERS)
     user_id = _user(call.tx, user)["id"]
-    if Role.named(role) is not Role.ADMIN:
+    if role not in BUILT_IN:
+        raise Invalid(f"role: {role!r} is none of {', '.join(BUILT_IN)}")
+    if role != ADMIN:
         _keep_an_admin(call, row["id"], user_id)
-    accounts.set_role(call.tx, row["id"], user_id, Role.named(role))
+    accounts.set_role(call.tx, row["id"], user_id, role)
     call.tx.announce("credentials")
 
 
@@ -181,7 +183,7 @@ def _user(tx: Tx, name: str) -> Row:
 
 
 def _keep_an_admin(call: Call, team_id: str, user_id: str) -> None:
-    admins = [m for m in accounts.members(call.tx, team_id) if m["role"] == Role.ADMIN]
+    admins = [m for m in accounts.members(call.tx, team_id) if m["role"] == ADMIN]
     if [m["user_id"] for m in admins] == [user_id]:
         raise Conflict("a team keeps one admin at least", hint="make somebody else admin first")
 

@@ -50,7 +50,7 @@ class Call:
         """Return the ids of the entities that the caller may see; None is all of them."""
         if self.actor.is_admin:
             return None
-        return [e for e in self.actor.roles if self.actor.may(Action.SEE, e)]
+        return [e for e in self.actor.grants if self.actor.may(Action.SEE, e)]
 
     def as_agent(self, agent_id: str) -> None:
         """Pass if the caller is this very agent.

@@ -9,23 +9,24 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
-from runyard.domain.access import Actor, Kind, Role
+from runyard.domain.access import ADMIN, BUILT_IN, Action, Actor, Kind
 from runyard.domain.items import AgentId, RunId
 from runyard.store import tables as t
 from runyard.store.bulk import insertion
 from runyard.store.db import Row, Tx
-from runyard.store.values import ms_or_none, to_ms
+from runyard.store.values import from_text, ms_or_none, to_ms
 
 _E, _U, _M, _K, _P = (
     t.entities.c, t.users.c, t.memberships.c, t.credentials.c, t.projects.c,
 )  # fmt: skip
 
 _BY_HASH: Final = (
-    select(t.credentials, _E.name.label("user"), _U.is_admin)
+    select(t.credentials, _E.name.label("user"), _U.is_admin, _U.queues, _U.kind.label("user_kind"))
     .join(t.users, _U.id == _K.user_id)
     .join(t.entities, _E.id == _U.id)
     .where(
         _K.hash == bindparam("hash"),
+        _U.disabled_at.is_(None),
         or_(_K.expires_at.is_(None), _K.expires_at > bindparam("now")),
     )
 )
@@ -33,7 +34,11 @@ _NEW_CREDENTIALS: Final = insertion(
     t.credentials, "id", "hash", "kind", "user_id", "agent_id", "epoch", "run_id", "name", "prefix",
     "created_at", "expires_at",
 )  # fmt: skip
-_ROLES: Final = select(_M.team_id, _M.role).where(_M.user_id == bindparam("user"))
+_ROLES: Final = (
+    select(_M.team_id, _M.role, t.roles.c.permissions)
+    .outerjoin(t.roles, (t.roles.c.team_id == _M.team_id) & (t.roles.c.name == _M.role))
+    .where(_M.user_id == bindparam("user"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +62,33 @@ def actor_of(tx: Tx, token_hash: str, now: datetime) -> Actor | None:
     row = tx.one(_BY_HASH, {"hash": token_hash, "now": to_ms(now)})
     if row is None:
         return None
-    roles = {row["user_id"]: Role.ADMIN}  # everybody administers what is their own
-    roles |= {r["team_id"]: Role(r["role"]) for r in tx.all(_ROLES, {"user": row["user_id"]})}
+    found = tx.all(_ROLES, {"user": row["user_id"]})
+    roles = {r["team_id"]: r["role"] for r in found}
+    grants = {r["team_id"]: _granted(r) for r in found}
+    is_service = row["user_kind"] == "service"
+    if not is_service:  # everybody administers what is their own
+        roles[row["user_id"]], grants[row["user_id"]] = ADMIN, BUILT_IN[ADMIN]
     return Actor(
         kind=Kind(row["kind"]),
         user_id=row["user_id"],
         name=row["user"],
         is_admin=row["is_admin"],
         roles=roles,
+        grants=grants,
+        queues=None if row["queues"] is None else frozenset(from_text(row["queues"])),
+        is_service=is_service,
         agent_id=row["agent_id"] and AgentId(row["agent_id"]),
         epoch=row["epoch"],
         run_id=row["run_id"] and RunId(row["run_id"]),
         credential_id=row["id"],
     )
+
+
+def _granted(row: Row) -> frozenset[Action]:
+    """Return what a role may do; one that nobody knows any more may do nothing."""
+    if row["permissions"] is None:
+        return BUILT_IN.get(row["role"], frozenset())
+    return frozenset(Action.named(name) for name in from_text(row["permissions"]))
 
 
 def add_credentials(tx: Tx, new: Sequence[Credential], now: datetime) -> None:
@@ -195,9 +214,9 @@ def members(tx: Tx, team_id: str) -> Sequence[Row]:
     )
 
 
-def set_role(tx: Tx, team_id: str, user_id: str, role: Role) -> None:
+def set_role(tx: Tx, team_id: str, user_id: str, role: str) -> None:
     drop_member(tx, team_id, user_id)
-    tx.run(insert(t.memberships), {"team_id": team_id, "user_id": user_id, "role": int(role)})
+    tx.run(insert(t.memberships), {"team_id": team_id, "user_id": user_id, "role": role})
 
 
 def drop_member(tx: Tx, team_id: str, user_id: str) -> int:

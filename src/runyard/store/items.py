@@ -85,6 +85,7 @@ _WAITING: Final = _for_writing(
     _PAIRS.where(
         _I.queue_id == bindparam("queue_id"),
         _I.state == "PENDING",
+        _I.parked.is_(None),
         or_(_I.pinned_agent.is_(None), _I.pinned_agent == bindparam("agent")),
     )
     .order_by(_I.priority, _I.enqueued_at, _I.id)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -69,6 +70,26 @@ users = Table(
     metadata,
     Column("id", String(64), ForeignKey("entities.id"), primary_key=True),
     Column("is_admin", Boolean, nullable=False),
+    Column("kind", String(8), nullable=False, server_default="person"),
+    Column("team_id", String(64)),  # to whom a service account belongs
+    Column("queues", Text),  # JSON list: all that a service account may touch; NULL is any
+    Column("email", String(320)),
+    _at("disabled_at", null=True),
+    CheckConstraint("(kind = 'service') = (team_id IS NOT NULL)", name="service_has_a_team"),
+    Index("ix_users_team", "team_id", sqlite_where=text("team_id IS NOT NULL"),
+          postgresql_where=text("team_id IS NOT NULL")),
+)  # fmt: skip
+
+# Who a person is to a provider of logins.
+identities = Table(
+    "identities",
+    metadata,
+    Column("issuer", String(512), primary_key=True),
+    Column("subject", String(256), primary_key=True),
+    _ref("user_id", "users"),
+    _at("created_at"),
+    _at("last_login_at", null=True),
+    Index("ix_identities_user", "user_id"),
 )
 
 memberships = Table(
@@ -76,9 +97,35 @@ memberships = Table(
     metadata,
     Column("team_id", String(64), ForeignKey("entities.id"), primary_key=True),
     Column("user_id", String(64), ForeignKey("users.id"), primary_key=True),
-    Column("role", Integer, nullable=False),
-    CheckConstraint("role BETWEEN 1 AND 3", name="role"),
+    Column("role", String(64), nullable=False),  # built in, or of `roles`
+    _text("granted_by"),  # "oidc" where a group of the provider's decides
     Index("ix_memberships_user", "user_id"),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("team_id", String(64), ForeignKey("entities.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    _text("permissions", "[]"),
+    _text("description"),
+    _at("created_at"),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    _id(),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("team_id", String(64), ForeignKey("entities.id"), nullable=True),
+    Column("role", String(64)),
+    _text("email"),
+    _text("created_by"),
+    _at("created_at"),
+    _at("expires_at"),
+    _at("used_at", null=True),
+    Column("used_by", String(64)),
+    Index("ix_invitations_team", "team_id", "id"),
 )
 
 credentials = Table(
@@ -125,10 +172,18 @@ queues = Table(
     Column("name", String(64), nullable=False),
     Column("resource", String(32), nullable=False),
     _text("config", "{}"),
+    _text("variables", "{}"),
     _text("policy", "{}"),
+    _text("links", "[]"),
+    _text("description"),
+    Column("mode", String(8), nullable=False, server_default="open"),
+    _text("mode_by"),
+    _text("mode_why"),
+    _at("mode_at", null=True),
     _text("created_by"),
     _at("created_at"),
     _at("deleted_at", null=True),
+    CheckConstraint("mode IN ('open', 'paused', 'draining')", name="mode"),
     Index("uq_queues_live", "entity_id", "name", unique=True,
           sqlite_where=text("deleted_at IS NULL"), postgresql_where=text("deleted_at IS NULL")),
 )  # fmt: skip
@@ -153,6 +208,7 @@ job_versions = Table(
     Column("version", Integer, nullable=False),
     Column("digest", String(80), nullable=False),
     _text("source", None),
+    _text("input_schemas", "{}"),
     _text("created_by"),
     _at("created_at"),
     UniqueConstraint("job_id", "version"),
@@ -196,6 +252,8 @@ runs = Table(
     Index("ix_runs_author", "author_id", "id"),
 )
 
+_waits = text("state = 'PENDING' AND parked IS NULL")
+
 items = Table(
     "items",
     metadata,
@@ -219,6 +277,16 @@ items = Table(
     _at("ended_at", null=True),
     Column("pinned_agent", String(128)),
     _text("spec", None),
+    Column("policy", Text),  # what the submission narrowed of the queue's
+    Column("parked", String(8)),  # not to be leased: held by a person, or backing off
+    _text("parked_why"),
+    _at("ready_at", null=True),  # the end of backing off
+    _at("expires_at", null=True),  # the end of its time to live in the queue
+    _at("run_deadline", null=True),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("host_faults", Integer, nullable=False, server_default="0"),
+    Column("aged", Integer, nullable=False, server_default="0"),  # levels gained by waiting
+    Column("charged", Float),  # seconds that its lease was booked with to its author's share
     CheckConstraint(
         "state IN ('PENDING', 'LEASED', 'CLAIMED', 'FINISHED', 'FAILED', 'CANCELLED')",
         name="known_state",
@@ -236,9 +304,24 @@ items = Table(
     ),
     CheckConstraint("state <> 'CLAIMED' OR attempt > 0", name="claimed_is_an_attempt"),
     CheckConstraint("priority BETWEEN 0 AND 3 AND requeues >= 0", name="bounds"),
+    CheckConstraint("parked IS NULL OR state = 'PENDING'", name="only_waiting_is_parked"),
+    CheckConstraint("parked IN ('held', 'backoff')", name="known_parking"),
+    CheckConstraint("ready_at IS NULL OR parked = 'backoff'", name="ready_ends_backoff"),
     # Partial, so that finished history never slows the hot queries down.
     Index("ix_items_waiting", "queue_id", "priority", "enqueued_at", "id",
-          sqlite_where=text("state = 'PENDING'"), postgresql_where=text("state = 'PENDING'")),
+          sqlite_where=_waits, postgresql_where=_waits),
+    Index("ix_items_line", "queue_id", "author_id", "priority", "enqueued_at", "id",
+          sqlite_where=_waits, postgresql_where=_waits),
+    Index("ix_items_parked", "queue_id", "parked", "id",
+          sqlite_where=text("parked IS NOT NULL"), postgresql_where=text("parked IS NOT NULL")),
+    Index("ix_items_ready", "ready_at",
+          sqlite_where=text("ready_at IS NOT NULL"), postgresql_where=text("ready_at IS NOT NULL")),
+    Index("ix_items_expires", "expires_at",
+          sqlite_where=text("expires_at IS NOT NULL AND state = 'PENDING'"),
+          postgresql_where=text("expires_at IS NOT NULL AND state = 'PENDING'")),
+    Index("ix_items_deadline", "run_deadline",
+          sqlite_where=text("run_deadline IS NOT NULL"),
+          postgresql_where=text("run_deadline IS NOT NULL")),
     Index("ix_items_held", "agent_id",
           sqlite_where=text("token IS NOT NULL"), postgresql_where=text("token IS NOT NULL")),
     Index("ix_items_overdue", "lease_expires_at",
@@ -259,7 +342,9 @@ attempts = Table(
     Column("exit_code", Integer),
     _text("reason"),
     Column("log_base", BigInteger, nullable=False),
+    Column("gpus", Integer, nullable=False, server_default="0"),
     _at("claimed_at"),
+    _at("started_at", null=True),
     _at("ended_at", null=True),
 )
 
@@ -304,6 +389,9 @@ agents = Table(
     _at("registered_at"),
     _at("last_seen_at"),
     _at("stop_requested_at", null=True),
+    Column("strikes", Integer, nullable=False, server_default="0"),
+    _at("set_aside_at", null=True),
+    _text("set_aside_why"),
     UniqueConstraint("entity_id", "name"),
 )
 
@@ -342,4 +430,102 @@ idempotency_keys = Table(
     _text("response", None),
     _at("created_at"),
     Index("ix_idempotency_keys_age", "created_at"),
+)
+
+# A user's standing in a queue, once for each level of priority in which something of theirs may
+# wait. `level` is the logarithm of what they used, so written that its order never ages
+# (`domain.sharing`); all rows of a user in a queue have the same.
+shares = Table(
+    "shares",
+    metadata,
+    Column("queue_id", String(64), ForeignKey("queues.id"), primary_key=True),
+    Column("user_id", String(64), ForeignKey("users.id"), primary_key=True),
+    Column("priority", Integer, primary_key=True, autoincrement=False),
+    Column("level", Float, nullable=False),
+    Column("typical_s", Float, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index("ix_shares_order", "queue_id", "priority", "level", "user_id",
+          sqlite_where=text("active"), postgresql_where=text("active")),
+)  # fmt: skip
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    _at("at"),
+    _text("actor"),
+    Column("actor_kind", String(8), nullable=False),
+    Column("entity_id", String(64)),  # NULL: of the server as a whole
+    Column("action", String(64), nullable=False),
+    _text("thing"),
+    Column("before", Text),
+    Column("after", Text),
+    Index("ix_audit_entity", "entity_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    _id(),
+    _ref("entity_id", "entities"),
+    Column("name", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("key_id", String(64), nullable=False),  # which of the server's keys sealed it
+    Column("sealed", LargeBinary, nullable=False),
+    _text("description"),
+    _text("created_by"),
+    _at("created_at"),
+    _at("updated_at"),
+    UniqueConstraint("entity_id", "name"),
+    Index("ix_secrets_key", "key_id"),
+)
+
+hooks = Table(
+    "hooks",
+    metadata,
+    _id(),
+    _ref("entity_id", "entities"),
+    Column("name", String(128), nullable=False),
+    Column("queue_name", String(64)),  # NULL: of all queues of the entity
+    Column("kind", String(8), nullable=False),
+    _text("target"),
+    _text("events", "[]"),
+    Column("wait_s", Integer),  # for the event "waiting": longer than this
+    Column("secret", LargeBinary),  # sealed; signs what is sent
+    Column("key_id", String(64)),
+    _text("created_by"),
+    _at("created_at"),
+    _at("disabled_at", null=True),
+    CheckConstraint("kind IN ('webhook', 'email')", name="kind"),
+    UniqueConstraint("entity_id", "name"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    Column("hook_id", String(64), ForeignKey("hooks.id"), nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("subject", String(128), nullable=False),  # so that one thing is told once
+    _text("payload", "{}"),
+    Column("state", String(8), nullable=False),
+    Column("tries", Integer, nullable=False),
+    _at("created_at"),
+    _at("next_at", null=True),
+    _at("ended_at", null=True),
+    _text("error"),
+    CheckConstraint("state IN ('waiting', 'sent', 'failed')", name="state"),
+    UniqueConstraint("hook_id", "event", "subject"),
+    Index("ix_deliveries_due", "next_at", sqlite_where=text("state = 'waiting'"),
+          postgresql_where=text("state = 'waiting'")),
+)  # fmt: skip
+
+# How far those who follow `item_events` have read.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
 )

@@ -81,7 +81,7 @@ class TeamOut(Out):
 
 
 class MemberIn(In):
-    role: Annotated[str, Field(pattern="^(admin|member|viewer)$")]
+    role: Name
 
 
 class MemberOut(Out):
