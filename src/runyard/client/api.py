@@ -144,10 +144,10 @@ class Api(Calls):
         return self._pages("/runs", rest.RunOut, params, limit)
 
     def run(self, run: rest.RunRef) -> rest.RunOut:
-        return self._get(runpath(run), rest.RunOut)
+        return self._get(run_path(run), rest.RunOut)
 
     def stop_run(self, run: rest.RunRef, reason: str = "") -> rest.RunOut:
-        return self._post(runpath(run) + "/stop", rest.RunOut, {"reason": reason})
+        return self._post(run_path(run) + "/stop", rest.RunOut, {"reason": reason})
 
     # -- jobs and what they are made of --------------------------------------------------
 
@@ -158,19 +158,19 @@ class Api(Calls):
 
     def job_versions(self, entity: str, project: str, name: str) -> Iterator[rest.JobVersionOut]:
         """Newest first."""
-        path = path("jobs", entity, project, name, "versions")
-        return self._pages(path, rest.JobVersionOut)
+        versions = path("jobs", entity, project, name, "versions")
+        return self._pages(versions, rest.JobVersionOut)
 
     def job_version(
         self, entity: str, project: str, name: str, alias: str = "latest"
     ) -> rest.JobVersionOut:
-        path = path("jobs", entity, project, name, "versions", alias)
-        return self._get(path, rest.JobVersionOut)
+        versions = path("jobs", entity, project, name, "versions", alias)
+        return self._get(versions, rest.JobVersionOut)
 
     def save_job(self, entity: str, project: str, name: str, job: rest.JobIn) -> rest.JobVersionOut:
         """Save a version; the same content again makes no new one, so repeating is harmless."""
-        path = path("jobs", entity, project, name, "versions")
-        answer = self.transport.call("POST", path, body=job.model_dump(), idempotent=True)
+        versions = path("jobs", entity, project, name, "versions")
+        answer = self.transport.call("POST", versions, body=job.model_dump(), idempotent=True)
         return self._read(rest.JobVersionOut, answer)
 
     def has_blob(self, entity: str, digest: str) -> bool:
@@ -196,5 +196,5 @@ class Api(Calls):
         self.transport.call("DELETE", path("agents", agent_id))
 
 
-def runpath(run: rest.RunRef) -> str:
+def run_path(run: rest.RunRef) -> str:
     return path("runs", run.entity, run.project, run.run_id)
