@@ -58,6 +58,7 @@ class Held(msgspec.Struct, kw_only=True):
     handle: HandleData | None = None
     log_size: int = 0
     run_token: str | None = None
+    secrets: dict[str, str] | None = None  # with `run_token`, and for the same reason
     stop: bool = False
     stop_grace_s: int = 60
     start_timeout_s: int = 1800
@@ -93,12 +94,16 @@ class Stop(msgspec.Struct):
 
 
 class Polled(msgspec.Struct, kw_only=True):
-    """`lost`: held no more; end the workloads. `drain`: take nothing more, finish, and exit."""
+    """
+    `lost`: held no more; end the workloads. `drain`: take nothing more, finish, and exit.
+    `set_aside`: why nothing is leased until a check of the host has passed; empty if all is well.
+    """
 
     leased: list[Held] = []
     lost: list[str] = []
     stop: list[Stop] = []
     drain: bool = False
+    set_aside: str = ""
     queues: list[ServedQueue] = []
 
 
@@ -116,7 +121,10 @@ class Release(Move, tag="release"):
 
 
 class Keep(Move, tag="keep"):
+    """`gpus`: how many devices the workload was given, for the usage report."""
+
     handle: HandleData
+    gpus: int = 0
 
 
 class Observe(Move, tag="observe"):
@@ -128,9 +136,12 @@ class Observe(Move, tag="observe"):
 
 
 class Fail(Move, tag="fail"):
+    """`host`: the agent's host is at fault, not the job; the item goes back to its queue."""
+
     stage: str
     message: str
     detail: str = ""  # a traceback or the last lines of a log, up to 64 KiB
+    host: bool = False
 
 
 class Warn(Move, tag="warn"):
@@ -151,6 +162,7 @@ class Moved(msgspec.Struct, kw_only=True):
     code: str = ""
     message: str = ""
     run_token: str | None = None  # after a claim
+    secrets: dict[str, str] | None = None  # after a claim: variables and their values
 
 
 class MovesDone(msgspec.Struct):
