@@ -495,9 +495,12 @@ hooks = Table(
     Column("wait_s", Integer),  # for the event "waiting": longer than this
     Column("secret", LargeBinary),  # sealed; signs what is sent
     Column("key_id", String(64)),
+    Column("author_id", String(64)),  # NULL: of everybody's items; else a subscription of theirs
     _text("created_by"),
     _at("created_at"),
+    _at("failing_since", null=True),
     _at("disabled_at", null=True),
+    _text("disabled_why"),
     CheckConstraint("kind IN ('webhook', 'email')", name="kind"),
     UniqueConstraint("entity_id", "name"),
 )
@@ -518,6 +521,8 @@ deliveries = Table(
     _text("error"),
     CheckConstraint("state IN ('waiting', 'sent', 'failed')", name="state"),
     UniqueConstraint("hook_id", "event", "subject"),
+    Index("ix_deliveries_hook", "hook_id", "id"),
+    Index("ix_deliveries_age", "created_at"),
     Index("ix_deliveries_due", "next_at", sqlite_where=text("state = 'waiting'"),
           postgresql_where=text("state = 'waiting'")),
 )  # fmt: skip

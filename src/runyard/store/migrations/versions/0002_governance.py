@@ -136,9 +136,12 @@ def upgrade() -> None:
         sa.Column("wait_s", sa.Integer(), nullable=True),
         sa.Column("secret", sa.LargeBinary(), nullable=True),
         sa.Column("key_id", sa.String(length=64), nullable=True),
+        sa.Column("author_id", sa.String(length=64), nullable=True),
         sa.Column("created_by", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_why", sa.Text(), server_default="", nullable=False),
         sa.CheckConstraint("kind IN ('webhook', 'email')", name=op.f("ck_hooks_kind")),
         sa.ForeignKeyConstraint(["entity_id"], ["entities.id"], name=op.f("fk_hooks_entity_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hooks")),
@@ -212,6 +215,8 @@ def upgrade() -> None:
             "hook_id", "event", "subject", name=op.f("uq_deliveries_hook_id_event_subject")
         ),
     )
+    op.create_index("ix_deliveries_hook", "deliveries", ["hook_id", "id"])
+    op.create_index("ix_deliveries_age", "deliveries", ["created_at"])
     op.create_index(
         "ix_deliveries_due",
         "deliveries",
