@@ -214,7 +214,7 @@ class Attempt:
         self._note(workload)
         handle = await self._insist(partial(driver.submit, workload))
         self._handle = handle
-        self._server.keep(handle)
+        self._server.keep(handle, len(workload.gpus))
         self._log.info("started", resource=driver.name)
         await self._follow(driver, handle)
 

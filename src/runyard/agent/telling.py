@@ -86,9 +86,10 @@ class Teller:
             )
         )
 
-    def keep(self, handle: Handle) -> None:
+    def keep(self, handle: Handle, gpus: int) -> None:
+        """Tell where the workload lives, and how many GPUs it was given."""
         data = HandleData(handle.driver, handle.version, dict(handle.data))
-        self._add(Keep(item_id=self._item_id, token=self._token, handle=data))
+        self._add(Keep(item_id=self._item_id, token=self._token, handle=data, gpus=gpus))
 
     def saw(self, seen: Observation) -> None:
         self._news = [move for move in self._news if not isinstance(move, Observe)]

@@ -10,7 +10,7 @@ given to another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -140,7 +140,7 @@ class _Moving:
         self._before = before
         self._now = {item_id: Outcome(p.item, p.run) for item_id, p in before.items()}
         self._claims: list[Pair] = []
-        self._handles: list[tuple[str, int, Handle]] = []
+        self._handles: list[tuple[str, int, Handle, int]] = []
         self._seen: dict[str, tuple[str, int, Observation]] = {}
         self._tokens: dict[str, str] = {}
 
@@ -164,7 +164,7 @@ class _Moving:
             case wire.Keep():
                 _need_claim(state)
                 handle = Handle(m.handle.driver, m.handle.version, m.handle.data)
-                self._handles.append((item.id, item.attempt, handle))
+                self._handles.append((item.id, item.attempt, handle, m.gpus))
             case wire.Observe():
                 _need_claim(state)
                 self._observe(pair, state, _observation(m))
@@ -214,11 +214,24 @@ class _Moving:
             attempts.keep(call.tx, self._handles)
         if self._seen:
             attempts.see(call.tx, list(self._seen.values()), call.now)
-        _after(call, changed)
+        told = {item_id for item_id, (_, _, o) in self._seen.items() if o.phase.is_final}
+        _after(call, changed, closed=told)
 
 
-def _after(call: Call, changed: Sequence[tuple[Pair, Outcome]]) -> None:
-    """What follows from moves: ended tries lose their tokens, requeued items wake agents."""
+def _after(
+    call: Call, changed: Sequence[tuple[Pair, Outcome]], *, closed: Collection[str] = ()
+) -> None:
+    """What follows from moves: ended tries are closed and lose their tokens, requeued items wake
+    agents. `closed` are the items whose attempt has its end written already.
+    """
+    open_still = [
+        (o.item.id, o.item.attempt)
+        for p, o in changed
+        if o.item.lease is None
+        and (p.item.state is ItemState.CLAIMED or o.item.attempt > p.item.attempt)
+        and o.item.id not in closed
+    ]
+    attempts.close(call.tx, open_still, call.now)
     over = [
         p.run.id
         for p, o in changed

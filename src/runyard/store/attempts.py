@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
-from runyard.domain.workloads import Handle, Observation
+from runyard.domain.workloads import Handle, Observation, Phase
 from runyard.store import tables as t
 from runyard.store.bulk import change, insertion
 from runyard.store.db import Row, Tx
@@ -17,10 +17,17 @@ from runyard.store.values import from_text, to_ms, to_text
 _A = t.attempts.c
 _ATTEMPT: Final = {"item": "item_id", "attempt": "n"}
 _OPEN: Final = insertion(t.attempts, "item_id", "n", "agent_id", "log_base", "claimed_at")
-_KEEP: Final = change(t.attempts, found_by=_ATTEMPT, sets=["handle"])
+_KEEP: Final = change(t.attempts, found_by=_ATTEMPT, sets=["handle", "gpus"])
 _SEE: Final = change(
-    t.attempts, found_by=_ATTEMPT, sets=["phase", "exit_code", "reason", "ended_at"]
+    t.attempts,
+    found_by=_ATTEMPT,
+    sets=["phase", "exit_code", "reason"],
+    fills=["started_at", "ended_at"],
 )
+_CLOSE: Final = change(t.attempts, found_by=_ATTEMPT, sets=(), fills=["ended_at"])
+# What ended by itself has run, even if nobody looked in between.
+_HAVE_RUN: Final = (Phase.RUNNING, Phase.EXITED)
+_MOST_GPUS: Final = 65_536  # of one workload; whatever an agent says beyond is no number of GPUs
 _ONE: Final = (
     select(t.attempts, t.runs.c.log_size)
     .join(t.items, t.items.c.id == _A.item_id)
@@ -45,7 +52,8 @@ def begin(tx: Tx, claims: Sequence[tuple[str, int, str, str]], now: datetime) ->
     )  # fmt: skip
 
 
-def keep(tx: Tx, handles: Sequence[tuple[str, int, Handle]]) -> None:
+def keep(tx: Tx, handles: Sequence[tuple[str, int, Handle, int]]) -> None:
+    """Write where workloads live, and how many GPUs they were given."""
     _KEEP.run(
         tx,
         [
@@ -53,13 +61,15 @@ def keep(tx: Tx, handles: Sequence[tuple[str, int, Handle]]) -> None:
                 "item": item,
                 "attempt": n,
                 "b_handle": to_text({"driver": h.driver, "version": h.version, "data": h.data}),
+                "b_gpus": max(0, min(gpus, _MOST_GPUS)),
             }
-            for item, n, h in handles
+            for item, n, h, gpus in handles
         ],
     )
 
 
 def see(tx: Tx, seen: Sequence[tuple[str, int, Observation]], now: datetime) -> None:
+    """Write what was seen of workloads; the first sight of one that runs is when it started."""
     _SEE.run(
         tx,
         [
@@ -69,11 +79,18 @@ def see(tx: Tx, seen: Sequence[tuple[str, int, Observation]], now: datetime) -> 
                 "b_phase": o.phase.value,
                 "b_exit_code": o.exit_code,
                 "b_reason": o.reason,
+                "b_started_at": to_ms(now) if o.phase in _HAVE_RUN else None,
                 "b_ended_at": to_ms(now) if o.phase.is_final else None,
             }
             for item, n, o in seen
         ],
     )
+
+
+def close(tx: Tx, over: Sequence[tuple[str, int]], now: datetime) -> None:
+    """End attempts of which no end was seen: they failed to start, or their agent fell silent."""
+    if over:
+        _CLOSE.run(tx, [{"item": item, "attempt": n, "b_ended_at": to_ms(now)} for item, n in over])
 
 
 def get(tx: Tx, item_id: str, n: int) -> Row | None:

@@ -75,19 +75,22 @@ def change(
     found_by: Mapping[str, str],
     sets: Sequence[str],
     keeps: Sequence[str] = (),
+    fills: Sequence[str] = (),
 ) -> Bulk:
     """Return an update of the rows in which columns equal parameters, NULL being equal to NULL.
 
     `found_by` maps parameters to columns. `sets` are columns that take their parameter,
-    `b_<column>`; `keeps` take it too, but keep what they have where it is None.
+    `b_<column>`; `keeps` take it too, but keep what they have where it is None; `fills` take it
+    only where they have nothing yet.
     """
     typed: dict[str, ColumnElement[Any]] = {p: table.c[name] for p, name in found_by.items()}
-    typed |= {f"b_{name}": table.c[name] for name in (*sets, *keeps)}
+    typed |= {f"b_{name}": table.c[name] for name in (*sets, *keeps, *fills)}
 
     def updated(given: Callable[[str], ColumnElement[Any]]) -> Update:
         found = [_is(table.c[name], given(p)) for p, name in found_by.items()]
         values = {name: given(f"b_{name}") for name in sets}
         values |= {name: func.coalesce(given(f"b_{name}"), table.c[name]) for name in keeps}
+        values |= {name: func.coalesce(table.c[name], given(f"b_{name}")) for name in fills}
         return update(table).where(*found).values(values)
 
     new = _table(typed)
