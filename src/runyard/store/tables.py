@@ -89,7 +89,29 @@ identities = Table(
     _ref("user_id", "users"),
     _at("created_at"),
     _at("last_login_at", null=True),
+    # A group of the provider's has made the person admin of the server, and can undo it.
+    Column("made_admin", Boolean, nullable=False, server_default=text("false")),
     Index("ix_identities_user", "user_id"),
+)
+
+# What a login ended with, until the program that began it fetches the key: once, within minutes.
+login_codes = Table(
+    "login_codes",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    _ref("user_id", "users"),
+    Column("challenge", String(64), nullable=False),  # PKCE, S256: of the program's verifier
+    _at("expires_at"),
+    Index("ix_login_codes_expires", "expires_at"),
+)
+
+# Random keys that all servers of the database share, for what is good for minutes only.
+server_keys = Table(
+    "server_keys",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    _text("value", None),
+    _at("created_at"),
 )
 
 memberships = Table(

@@ -232,10 +232,28 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("last_login_at", sa.BigInteger(), nullable=True),
+        sa.Column("made_admin", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_identities_user_id")),
         sa.PrimaryKeyConstraint("issuer", "subject", name=op.f("pk_identities")),
     )
     op.create_index("ix_identities_user", "identities", ["user_id"])
+    op.create_table(
+        "login_codes",
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("user_id", sa.String(length=64), nullable=False),
+        sa.Column("challenge", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_login_codes_user_id")),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_login_codes")),
+    )
+    op.create_index("ix_login_codes_expires", "login_codes", ["expires_at"])
+    op.create_table(
+        "server_keys",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_server_keys")),
+    )
 
     op.create_table(
         "shares",
@@ -262,6 +280,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in (
         "shares",
+        "server_keys",
+        "login_codes",
         "identities",
         "deliveries",
         "secrets",
