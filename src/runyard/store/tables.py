@@ -368,6 +368,7 @@ attempts = Table(
     _at("claimed_at"),
     _at("started_at", null=True),
     _at("ended_at", null=True),
+    Index("ix_attempts_ended", "ended_at", "claimed_at"),
 )
 
 item_events = Table(
@@ -496,6 +497,7 @@ secrets = Table(
     Column("version", Integer, nullable=False),
     Column("key_id", String(64), nullable=False),  # which of the server's keys sealed it
     Column("sealed", LargeBinary, nullable=False),
+    Column("for_jobs", Boolean, nullable=False, server_default=text("false")),
     _text("description"),
     _text("created_by"),
     _at("created_at"),

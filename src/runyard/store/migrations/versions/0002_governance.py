@@ -83,6 +83,7 @@ def upgrade() -> None:
     op.drop_index("ix_items_waiting", "items")
     for table, name, columns, where in INDEXES:
         _index(table, name, columns, where)
+    op.create_index("ix_attempts_ended", "attempts", ["ended_at", "claimed_at"])
     rows = _memberships()
     op.drop_table("memberships")
     op.create_table(
@@ -183,6 +184,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("key_id", sa.String(length=64), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("for_jobs", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
         sa.Column("created_by", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -308,6 +310,7 @@ def downgrade() -> None:
     op.create_index("ix_memberships_user", "memberships", ["user_id"])
     # A role that the older version does not know sinks to the one that may only look.
     _fill({**row, "role": levels.get(row["role"], 1)} for row in rows)
+    op.drop_index("ix_attempts_ended", "attempts")
     for table, name, _, _ in INDEXES:
         op.drop_index(name, table)
     for table, column, _ in reversed(COLUMNS):
