@@ -31,6 +31,7 @@ from runyard.wire.agent import (
     Register,
     Registered,
 )
+from runyard.wire.health import Check, Checked, Checks
 
 T = TypeVar("T")
 
@@ -97,6 +98,15 @@ class AgentApi:
         """
         body = _to_msgpack(Logs(list(chunks)))
         return (await self._post(f"{self._me}/logs", body, LogsDone, headers=_MSGPACK)).results
+
+    async def check(self, checks: Sequence[Check]) -> Checked:
+        """Hand in what was found of this host; the answer says whether the agent is in use.
+
+        Raises:
+            StaleEpoch, Unavailable.
+        """
+        body = _to_json(Checks(checks=list(checks)))
+        return await self._post(f"{self._me}/check", body, Checked)
 
     async def blob(self, item_id: str, digest: str, into: Path) -> None:
         """Write an archive or patch of an item that this agent holds to the file `into`.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from runyard.client.parts import Calls, path
+from runyard.client.agents import AgentsApi
+from runyard.client.parts import path
 from runyard.domain.errors import NotFound
 from runyard.wire import rest
 
 
-class Api(Calls):
+class Api(AgentsApi):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or

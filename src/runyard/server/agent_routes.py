@@ -30,10 +30,11 @@ from runyard.server.nesting import check_depth
 from runyard.server.presence import Presence
 from runyard.server.settings import ServerSettings
 from runyard.server.wakeups import Bell, Hub
-from runyard.services import agents, leasing, runs
+from runyard.services import agents, aside, leasing, runs
 from runyard.services.call import Call
 from runyard.store.files import Files
 from runyard.wire import agent as wire
+from runyard.wire import health
 
 T = TypeVar("T")
 
@@ -51,13 +52,18 @@ class Station:
     queues: list[wire.ServedQueue]
     topics: list[str]
     drain: bool
+    set_aside: str
     held: frozenset[str]  # its items, as far as both sides know; none while it has to be told more
     heard: int  # the hub's mark when the database was asked
     asked_at: float
 
     @property
     def told(self) -> object:
-        return self.queues, self.drain
+        return self.queues, self.drain, self.set_aside
+
+    @property
+    def may_lease(self) -> bool:
+        return not self.drain and not self.set_aside
 
 
 class AgentRoutes:
@@ -78,6 +84,7 @@ class AgentRoutes:
         self._decode_moves = msgspec.json.Decoder(wire.Moves)
         self._decode_logs = msgspec.msgpack.Decoder(wire.Logs)
         self._decode_register = msgspec.json.Decoder(wire.Register)
+        self._decode_checks = msgspec.json.Decoder(health.Checks)
 
     @opens(Kind.USER)
     async def register(self, request: Request) -> Response:
@@ -113,13 +120,16 @@ class AgentRoutes:
                     return _json(answer)
             if await self._rest(request.receive, bell, until - time.monotonic()):
                 answer, station = await self._ask(actor, agent_id, asked)
-                bell.answered()
+                if station.may_lease:  # else another one shall be woken in its place
+                    bell.answered()
                 return _json(answer)
-        return _json(wire.Polled(drain=station.drain, queues=station.queues))
+        return _json(
+            wire.Polled(drain=station.drain, set_aside=station.set_aside, queues=station.queues)
+        )
 
     def _topics(self, agent_id: str, asked: wire.Poll, station: Station) -> list[str]:
         own = f"agent:{agent_id}"
-        return [own, *station.topics] if asked.slots > 0 and not station.drain else [own]
+        return [own, *station.topics] if asked.slots > 0 and station.may_lease else [own]
 
     def _must_ask(self, agent_id: str, asked: wire.Poll, station: Station) -> bool:
         """Whether the database may know something that this agent does not."""
@@ -130,7 +140,7 @@ class AgentRoutes:
         every = _RENEW_EVERY if asked.holding else _ASK_AT_LEAST
         if time.monotonic() - station.asked_at > every:
             return True
-        wants = asked.slots > 0 and not station.drain
+        wants = asked.slots > 0 and station.may_lease
         return wants and not all(map(self._hub.is_empty, station.topics))
 
     async def _ask(
@@ -141,11 +151,12 @@ class AgentRoutes:
             actor, lambda call: agents.poll(call, agent_id, asked, turn=turn)
         )
         self._metrics.leased.inc(len(answer.leased))
+        held = _settled(asked, answer)
         station = Station(
-            answer.queues, topics, answer.drain, _settled(asked, answer), mark, asked_at
+            answer.queues, topics, answer.drain, answer.set_aside, held, mark, asked_at
         )
         self._stations[agent_id, actor.epoch] = station
-        if len(answer.leased) < asked.slots and not answer.drain:
+        if len(answer.leased) < asked.slots and station.may_lease:
             self._hub.found_empty(topics, mark)
         return answer, station
 
@@ -180,6 +191,16 @@ class AgentRoutes:
         if any(_may_give_back(m) for m in asked):
             self._look_again(agent_id, actor)
         return _json(wire.MovesDone(results))
+
+    @opens(Kind.AGENT)
+    async def check(self, request: Request) -> Response:
+        """Take what an agent that was set aside found out about its host."""
+        actor, agent_id = actor_of(request.scope), request.path_params["agent_id"]
+        asked = await _decoded(request, self._decode_checks)
+        agent = await self._edge.write(
+            actor, lambda call: aside.check(call, agent_id, asked.checks)
+        )
+        return _json(health.Checked(set_aside=agent.set_aside_why))
 
     @opens(Kind.AGENT)
     async def logs(self, request: Request) -> Response:

@@ -112,6 +112,7 @@ class Server:
             (f"{one}/poll", "POST", agents.poll),
             (f"{one}/moves", "POST", agents.moves),
             (f"{one}/logs", "POST", agents.logs),
+            (f"{one}/check", "POST", agents.check),
             (f"{one}/blobs/{{item_id}}/{{digest}}", "GET", agents.blob),
             (one, "DELETE", agents.leave),
             ("/api/v1/agents", "POST", agents.register),

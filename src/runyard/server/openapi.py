@@ -11,11 +11,11 @@ from fastapi.openapi.utils import get_openapi
 from runyard import __version__
 from runyard.server.submissions import Submit
 from runyard.wire import agent as wire
-from runyard.wire import rest
+from runyard.wire import health, rest
 
 _TYPES: Final = (
     Submit, wire.Register, wire.Registered, wire.Poll, wire.Polled, wire.Moves, wire.MovesDone,
-    wire.Logs, wire.LogsDone,
+    wire.Logs, wire.LogsDone, health.Checks, health.Checked,
 )  # fmt: skip
 _REF: Final = "#/components/schemas/{name}"
 _DESCRIPTION: Final = (
@@ -181,6 +181,12 @@ def _hot() -> dict[str, dict[str, Any]]:
             "post": _operation(
                 "log", "agents", "Output by offset; the answer is how much is here",
                 parameters=agent, body="Logs", answer="LogsDone", media="application/msgpack",
+            )
+        },
+        "/api/v1/agents/{agent_id}/check": {
+            "post": _operation(
+                "check_agent", "agents", "What an agent that was set aside found of its host",
+                parameters=agent, body="Checks", answer="Checked",
             )
         },
         "/api/v1/agents/{agent_id}/blobs/{item_id}/{digest}": {"get": blob},

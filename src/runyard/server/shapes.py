@@ -13,8 +13,8 @@ from runyard.domain.jobs import JobVersion
 from runyard.domain.queues import Queue
 from runyard.domain.runs import RunState
 from runyard.domain.status import Shown, shown
-from runyard.services.agents import Listed
 from runyard.services.queues import Counts
+from runyard.store.agents import Listed
 from runyard.store.db import Row
 from runyard.store.values import at_or_none, from_ms, from_text
 from runyard.wire import rest
@@ -218,6 +218,9 @@ def agent(listed: Listed, now: datetime) -> rest.AgentOut:
         registered_at=found.registered_at,
         last_seen_at=found.last_seen_at,
         stop_requested_at=found.stop_requested_at,
+        strikes=found.strikes,
+        set_aside_at=found.set_aside_at,
+        set_aside_why=found.set_aside_why,
         config=config,
     )
 

@@ -17,7 +17,6 @@ from runyard.store.db import Duplicate
 from runyard.wire import agent as wire
 
 _EPOCHS_TOLD: Final = 5
-Listed = tuple[Agent, list[str], int, dict[str, Any]]
 
 
 def register(call: Call, asked: wire.Register) -> wire.Registered:
@@ -65,6 +64,10 @@ def _new_epoch(call: Call, entity_id: str, entity: str, asked: wire.Register) ->
         max_jobs=asked.max_jobs,
         registered_at=call.now,
         last_seen_at=call.now,
+        # A new process is no new host: what is known of it stays.
+        strikes=0 if was is None else was.strikes,
+        set_aside_at=None if was is None else was.set_aside_at,
+        set_aside_why="" if was is None else was.set_aside_why,
     )
     if was is not None:
         _may_take_over(call, was)
@@ -127,8 +130,9 @@ def poll(
     served = agents.served(call.tx, agent.id)
     answer.queues = served_queues(served)
     answer.drain = agent.stop_requested_at is not None
+    answer.set_aside = agent.set_aside_why
     ids = [queue_id for _, queue_id, _ in served if queue_id is not None]
-    if polled.slots > 0 and ids and not answer.drain and not only_news:
+    if polled.slots > 0 and ids and agent.may_lease and not only_news:
         at = turn % len(ids)
         answer.leased = leasing.lease(
             call, agent.id, agent.name, ids[at:] + ids[:at], min(polled.slots, 1000)
@@ -155,7 +159,7 @@ def served_queues(
     return [wire.ServedQueue(name, resource) for name, _, resource in served]
 
 
-def page(call: Call, entity: str | None, *, after: str, limit: int) -> list[Listed]:
+def page(call: Call, entity: str | None, *, after: str, limit: int) -> list[agents.Listed]:
     owners = call.visible()
     if entity is not None:
         owners = [call.entity(entity, Action.SEE)["id"]]

@@ -15,6 +15,7 @@ from runyard.store.db import Row, Tx
 from runyard.store.values import at_or_none, from_ms, from_text, to_ms, to_text
 
 _A, _E, _S, _Q, _I = t.agents.c, t.entities.c, t.agent_queues.c, t.queues.c, t.items.c
+_T = t.attempts.c
 
 _AGENTS: Final = select(t.agents, _E.name.label("entity")).join(t.entities, _E.id == _A.entity_id)
 _BY_ID: Final = _AGENTS.where(_A.id == bindparam("agent"))
@@ -49,6 +50,9 @@ def _agent(row: Row) -> Agent:
         registered_at=from_ms(row["registered_at"]),
         last_seen_at=from_ms(row["last_seen_at"]),
         stop_requested_at=at_or_none(row["stop_requested_at"]),
+        strikes=row["strikes"],
+        set_aside_at=at_or_none(row["set_aside_at"]),
+        set_aside_why=row["set_aside_why"],
     )
 
 
@@ -136,18 +140,49 @@ def note_seen(tx: Tx, seen: Sequence[tuple[str, AgentStatus, datetime]]) -> None
     )
 
 
+def judge(tx: Tx, agent: Agent) -> None:
+    """Write the agent's strikes, and whether and why it is set aside."""
+    at = agent.set_aside_at
+    tx.run(
+        update(t.agents)
+        .where(_A.id == agent.id)
+        .values(
+            strikes=agent.strikes,
+            set_aside_at=None if at is None else to_ms(at),
+            set_aside_why=agent.set_aside_why,
+        )
+    )
+
+
+def others_failed(tx: Tx, item_id: str, agent_id: AgentId) -> bool:
+    """Whether an attempt of another agent at the item never got as far as running."""
+    found = select(_T.n).where(
+        _T.item_id == item_id, _T.agent_id != agent_id, _T.started_at.is_(None)
+    )
+    return tx.scalar(found.limit(1)) is not None
+
+
 def ask_to_stop(tx: Tx, agent_id: AgentId, now: datetime) -> None:
     tx.run(update(t.agents).where(_A.id == agent_id).values(stop_requested_at=to_ms(now)))
 
 
-def page(
-    tx: Tx, entity_ids: Collection[str] | None, *, after: str, limit: int
-) -> list[tuple[Agent, list[str], int, dict[str, Any]]]:
+Listed = tuple[Agent, list[str], int, dict[str, Any]]
+
+
+def page(tx: Tx, entity_ids: Collection[str] | None, *, after: str, limit: int) -> list[Listed]:
     """Return agents with their queues, how many items they hold, and their configs."""
     found = _AGENTS.where(_A.id > after).order_by(_A.id).limit(limit)
     if entity_ids is not None:
         found = found.where(_A.entity_id.in_(list(entity_ids)))
-    rows = tx.all(found)
+    return _listed(tx, tx.all(found))
+
+
+def listed(tx: Tx, agent_id: AgentId) -> Listed:
+    """Return one agent that is there, as `page` does."""
+    return _listed(tx, tx.all(_BY_ID, {"agent": agent_id}))[0]
+
+
+def _listed(tx: Tx, rows: Sequence[Row]) -> list[Listed]:
     ids = [row["id"] for row in rows]
     if not ids:
         return []

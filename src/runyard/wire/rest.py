@@ -315,6 +315,9 @@ class AgentOut(Out):
     registered_at: datetime
     last_seen_at: datetime
     stop_requested_at: datetime | None
+    strikes: int
+    set_aside_at: datetime | None
+    set_aside_why: str
     config: dict[str, Any]
 
 
