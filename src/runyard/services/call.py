@@ -15,6 +15,7 @@ from typing import Final
 
 from runyard.domain.access import Action, Actor
 from runyard.domain.errors import Forbidden, NotFound
+from runyard.services.sealing import Sealer
 from runyard.store import accounts
 from runyard.store.db import Row, Tx
 
@@ -25,13 +26,17 @@ RUN_PREFIX: Final = "ryr_"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way through the services. `new_id` gives ids ordered by time."""
+    """
+    One request on its way through the services. `new_id` gives ids ordered by time; `seal`
+    encrypts what the database must not show.
+    """
 
     tx: Tx
     actor: Actor
     now: datetime
     new_id: Callable[[], str]
     new_secret: Callable[[], str]
+    seal: Sealer | None = None
 
     def entity(self, name: str | None, action: Action) -> Row:
         """Return the entity (the caller's own if None) in which the caller may act.
