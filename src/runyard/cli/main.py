@@ -44,6 +44,11 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
         "team": Place("teams", "Create teams and choose their members."),
         "user": Place("users", "Create and list users."),
         "key": Place("keys", "Create, list and revoke API keys."),
+        "usage": Place("usage", "Report what was used: runs, hours and GPU hours."),
+    },
+    "As code": {
+        "apply": Place("apply", "Make the server have what YAML files say."),
+        "export": Place("export", "Print what the server has as such a file."),
     },
     "Other": {"version": Place("version", "Print the version.")},
 }

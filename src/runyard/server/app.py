@@ -30,6 +30,7 @@ from runyard.server import (
     rest_people,
     rest_queues,
     rest_runs,
+    rest_usage,
     starting,
     streams,
 )
@@ -95,6 +96,7 @@ class Server:
         rest_runs.add(app, self.edge)
         rest_jobs.add(app, self.edge, self.files, self.settings)
         rest_agents.add(app, self.edge)
+        rest_usage.add(app, self.edge)
         follower = streams.Follower(
             self.edge, self.hub, self.keys, self.metrics, most=self.settings.max_streams
         )
