@@ -74,6 +74,8 @@ users = Table(
     Column("team_id", String(64)),  # to whom a service account belongs
     Column("queues", Text),  # JSON list: all that a service account may touch; NULL is any
     Column("email", String(320)),
+    # An admin of the server, or a login provider, says so: others' logins may be linked by it.
+    Column("email_vouched", Boolean, nullable=False, server_default=text("false")),
     _at("disabled_at", null=True),
     CheckConstraint("(kind = 'service') = (team_id IS NOT NULL)", name="service_has_a_team"),
     Index("ix_users_team", "team_id", sqlite_where=text("team_id IS NOT NULL"),

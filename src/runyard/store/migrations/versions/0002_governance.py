@@ -62,6 +62,7 @@ COLUMNS = (
     ),
     ("users", "queues", "TEXT"),
     ("users", "email", "VARCHAR(320)"),
+    ("users", "email_vouched", "BOOLEAN DEFAULT false NOT NULL"),
     ("users", "disabled_at", "BIGINT"),
 )
 _WAITS = "state = 'PENDING' AND parked IS NULL"
