@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runyard.domain import items, outcomes, runs
 from runyard.domain.errors import IllegalMove
 from runyard.domain.items import Failure, Item, ItemState, Lease
-from runyard.domain.queues import QueuePolicy
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.runs import Run, RunState
 from runyard.domain.workloads import Observation, Phase
 
@@ -55,7 +55,7 @@ def test_the_sixth_preemption_fails():
 
 def test_a_failure_of_a_run_that_was_to_stop_is_no_failure_of_the_run():
     wanted = replace(RUNNING, stop_requested_at=T0)
-    outcome = outcomes.failed(CLAIMED, wanted, Failure("run", "stopped before it started"), T0)
+    outcome = outcomes.failed(CLAIMED, wanted, Failure("run", "stopped before it started"), POLICY, T0)
     assert (outcome.item.state, outcome.run.state) == (ItemState.FAILED, RunState.KILLED)
 
 

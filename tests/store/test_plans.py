@@ -4,12 +4,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runyard.store import accounts, agents, attempts, items, jobs, logs, queues, views
+from runyard.store import accounts, agents, attempts, items, jobs, logs, queues, shares, views, waiting
 from runyard.store import tables as t
 from tests.services.conftest import Yard
 
 HOT = {
-    "what is leased next": (items._WAITING, {"queue_id": "q", "agent": "a", "limit": 5}),
+    "what is leased next": (waiting._NEXT, {"queue_id": "q", "agent": "a", "limit": 5}),
     "items by id": (items._BY_ID, {"ids": ["1", "2"]}),
     "what an agent holds": (items._HELD, {"agent_id": "a"}),
     "ids of what an agent holds": (items._HELD_IDS, {"agent_id": "a"}),
@@ -17,7 +17,16 @@ HOT = {
         select(t.items.c.id).where(items._RENEW.whereclause),  # how an update finds its rows
         {"agent": "a", "now": 1},
     ),
-    "what is overdue": (items._OVERDUE, {"now": 1}),
+    "what is overdue": (waiting._OVERDUE, {"now": 1}),
+    "what waited too long": (waiting._OVERWAITED, {"now": 1}),
+    "what backed off long enough": (waiting._READY, {"now": 1}),
+    "what runs too long": (waiting._OVERRUN, {"now": 1}),
+    "what is first in a queue": (waiting._WINDOW, {"queue_id": "q", "agent": "a", "limit": 5}),
+    "what runs of a queue": (waiting._RUNNING, {"queue_id": "q"}),
+    "how many wait": (waiting._COUNT, {"queue_id": "q", "limit": 5}),
+    "how many of a user wait": (waiting._COUNT_OF, {"queue_id": "q", "author": "u", "limit": 5}),
+    "what has aged": (waiting._AGED, {"queue_id": "q", "level": 2, "now": 9, "step": 1}),
+    "who stands in line": (shares._LINES, {"queue": "q", "limit": 5, "without": ["u"]}),
     "what a credential stands for": (accounts._BY_HASH, {"hash": "h", "now": 1}),
     "roles of a user": (accounts._ROLES, {"user": "u"}),
     "a project by name": (accounts._PROJECT, {"entity": "e", "name": "p"}),
@@ -96,7 +105,7 @@ def test_with_many_rows_postgres_chooses_the_index_by_itself(database):
             row[0]
             for row in tx.connection.exec_driver_sql(
                 "EXPLAIN SELECT id FROM items WHERE queue_id = '" + yard.queue.id + "' AND "
-                "state = 'PENDING' ORDER BY priority, enqueued_at, id LIMIT 5"
+                "state = 'PENDING' AND parked IS NULL ORDER BY priority, enqueued_at, id LIMIT 5"
             )
         )
     assert "ix_items_waiting" in found

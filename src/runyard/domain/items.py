@@ -4,13 +4,16 @@ The run queue item: its states, its moves, and nothing that does I/O.
     PENDING ──lease──▶ LEASED ──claim──▶ CLAIMED ──finish──▶ FINISHED
        ▲ ▲               │                 │ │
        │ └─expire,release┘                 │ └────fail─────▶ FAILED  ◀─fail─ LEASED, PENDING
-       └───────────────requeue─────────────┘
+       └──────────requeue, retry───────────┘
     PENDING, LEASED ──cancel──▶ CANCELLED
 
 An item is handed out again only when nothing runs for it: a LEASED one, because agents
 claim before they start anything; a preempted one, because its agent saw it end. A claim
 whose agent fell silent proves neither: it stays CLAIMED until a process of the same agent
 adopts it or its time is up, and then it fails.
+
+Waiting has two reasons of its own, which are no states: `parked` says that an item is not to be
+leased, because somebody holds it or because it backs off before a retry.
 """
 
 from __future__ import annotations
@@ -56,6 +59,13 @@ MOVES: Final[Mapping[ItemState, frozenset[ItemState]]] = {
 }
 
 
+class Parked(StrEnum):
+    """Why a waiting item is not handed out."""
+
+    HELD = "held"  # by a person, until a person releases it
+    BACKOFF = "backoff"  # until `ready_at`
+
+
 class Stage(StrEnum):
     """Where an item came to grief: the first question of whoever reads the failure."""
 
@@ -84,7 +94,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """`attempt` counts claims: 0 before the first. `requeues` counts preemptions."""
+    """
+    `attempt` counts claims: 0 before the first. `requeues` counts preemptions, `retries` failures
+    that the policy made up for, `host_faults` those that were an agent's own, `aged` the levels of
+    priority gained by waiting. `expires_at` ends its time in the queue, `run_deadline` that of the
+    present attempt. `charged` is what its lease was booked with to its author's share, in seconds.
+    """
 
     id: ItemId
     queue_id: QueueId
@@ -98,6 +113,15 @@ class Item:
     failure: Failure | None = None
     claim_ttl: timedelta = CLAIM_TTL
     ended_at: datetime | None = None
+    parked: Parked | None = None
+    parked_why: str = ""
+    ready_at: datetime | None = None
+    expires_at: datetime | None = None
+    run_deadline: datetime | None = None
+    retries: int = 0
+    host_faults: int = 0
+    aged: int = 0
+    charged: float | None = None
 
     @property
     def key(self) -> str:
@@ -116,8 +140,10 @@ class Item:
             raise StaleLease(f"the lease on item {self.id} expired at {self.lease.expires_at}")
         return self
 
-    def leased(self, lease: Lease) -> Item:
-        return self._move(ItemState.LEASED, lease=lease)
+    def leased(self, lease: Lease, *, charged: float | None = None) -> Item:
+        if self.parked is not None:
+            raise IllegalMove(f"item {self.id} is not to be leased: {self.parked}")
+        return self._move(ItemState.LEASED, lease=lease, charged=charged)
 
     def claimed(self, now: datetime) -> Item:
         return self._move(ItemState.CLAIMED, attempt=self.attempt + 1)._until(now + self.claim_ttl)
@@ -138,25 +164,72 @@ class Item:
         return self._until(now + (self.claim_ttl if self.state is ItemState.CLAIMED else LEASE_TTL))
 
     def finished(self, now: datetime) -> Item:
-        return self._move(ItemState.FINISHED, lease=None, ended_at=now)
+        return self._end(ItemState.FINISHED, now)
 
     def failed(self, failure: Failure, now: datetime) -> Item:
-        return self._move(ItemState.FAILED, lease=None, failure=failure, ended_at=now)
+        return self._end(ItemState.FAILED, now, failure=failure)
 
     def cancelled(self, now: datetime) -> Item:
-        return self._move(ItemState.CANCELLED, lease=None, ended_at=now)
+        return self._end(ItemState.CANCELLED, now)
 
-    def requeued(self, now: datetime, *, at_most: int = MAX_REQUEUES) -> Item:
-        """Return to the end of the queue after a preemption, keeping the run.
+    def requeued(self, now: datetime, *, at_most: int = MAX_REQUEUES, to_end: bool = True) -> Item:
+        """Return to the queue after a preemption, keeping the run: to its end, or its old place.
 
         Raises:
             Invalid: it was requeued `at_most` times already.
         """
         if self.requeues >= at_most:
             raise Invalid(f"preempted {self.requeues + 1} times; the queue allows {at_most}")
+        at = now if to_end else self.enqueued_at
+        return self._back(enqueued_at=at, requeues=self.requeues + 1)
+
+    def retried(self, now: datetime, wait: timedelta, why: str) -> Item:
+        """Return to the end of the queue after a failure, to be run again in `wait`."""
+        back = self._back(enqueued_at=now, retries=self.retries + 1)
+        if not wait:
+            return back
+        return replace(back, parked=Parked.BACKOFF, parked_why=why, ready_at=now + wait)
+
+    def spared(self) -> Item:
+        """Return to its old place: what failed was the agent's host."""
+        return self._back(host_faults=self.host_faults + 1)
+
+    def held(self, why: str) -> Item:
+        """Keep a waiting item from being leased.
+
+        Raises:
+            IllegalMove: it does not wait.
+        """
+        self._need_pending("held")
+        return replace(self, parked=Parked.HELD, parked_why=why, ready_at=None)
+
+    def freed(self) -> Item:
+        """Let a held item, or one that backs off, go at once."""
+        self._need_pending("released")
+        return replace(self, parked=None, parked_why="", ready_at=None)
+
+    def reprioritised(self, priority: int) -> Item:
+        self._need_pending("given another priority")
+        return replace(self, priority=priority, aged=0)
+
+    def started(self, now: datetime, run_timeout: int) -> Item:
+        """Note that the attempt runs: from here on its time counts. Repeatable."""
+        if not run_timeout or self.run_deadline is not None:
+            return self
+        return replace(self, run_deadline=now + timedelta(seconds=run_timeout))
+
+    def _need_pending(self, what: str) -> None:
+        if self.state is not ItemState.PENDING:
+            raise IllegalMove(f"item {self.id} is {self.state}; only what waits can be {what}")
+
+    def _back(self, **changes: object) -> Item:
+        return self._move(ItemState.PENDING, lease=None, run_deadline=None, **changes)
+
+    def _end(self, to: ItemState, now: datetime, **changes: object) -> Item:
         return self._move(
-            ItemState.PENDING, lease=None, enqueued_at=now, requeues=self.requeues + 1
-        )
+            to, lease=None, ended_at=now, run_deadline=None, parked=None, parked_why="",
+            ready_at=None, **changes,
+        )  # fmt: skip
 
     def _until(self, deadline: datetime) -> Item:
         if self.lease is None:

@@ -7,22 +7,23 @@ only load, ask here, and save.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from runyard.domain.errors import Invalid
 from runyard.domain.items import Failure, Item, ItemState, Stage
-from runyard.domain.queues import QueuePolicy
+from runyard.domain.policy import QueuePolicy, RetryRule
 from runyard.domain.runs import Run
 from runyard.domain.workloads import Observation, Phase
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An item and its run, moved together."""
+    """An item and its run, moved together. `retry` is the rule that runs the item again."""
 
     item: Item
     run: Run
+    retry: RetryRule | None = None
 
 
 def claimed(item: Item, run: Run, now: datetime) -> Outcome:
@@ -37,19 +38,31 @@ def observed(
         case Phase.QUEUED:
             return Outcome(item, run)
         case Phase.RUNNING:
-            return Outcome(item, run.started(now))
+            return Outcome(item.started(now, policy.run_timeout), run.started(now))
         case Phase.EXITED:
-            ended = run.started(now).ended(seen.exit_code, seen.reason, now)
-            return Outcome(item.finished(now), ended)
+            return _exited(item, run.started(now), seen, policy, now)
         case Phase.GONE:
             why = seen.reason or "the backend no longer knows the workload"
-            return Outcome(item.failed(Failure(Stage.RUN, why), now), run.crashed(why, now))
+            failure = Failure(Stage.RUN, why)
+            again = _again(item, run, failure, None, policy, now)
+            return again or Outcome(item.failed(failure, now), run.crashed(why, now))
         case Phase.PREEMPTED:
             return _preempted(item, run, seen.reason or "preempted", policy, now)
 
 
-def failed(item: Item, run: Run, failure: Failure, now: datetime) -> Outcome:
-    return Outcome(item.failed(failure, now), run.failed(failure.message, now))
+def failed(item: Item, run: Run, failure: Failure, policy: QueuePolicy, now: datetime) -> Outcome:
+    """Fail an item, or run it again if the policy says so."""
+    return _again(item, run, failure, None, policy, now) or _failed(item, run, failure, now)
+
+
+def host_failed(
+    item: Item, run: Run, failure: Failure, policy: QueuePolicy, now: datetime
+) -> Outcome:
+    """Give an item back because its agent's host was at fault, not the job."""
+    if run.stop_requested_at is not None or item.host_faults >= policy.host_retries:
+        return failed(item, run, failure, policy, now)
+    why = f"an agent could not start it: {failure.message}"
+    return Outcome(_renewed(item.spared(), policy, now), run.retried(why))
 
 
 def cancelled(item: Item, run: Run, now: datetime, *, why: str = "") -> Outcome:
@@ -64,17 +77,75 @@ def released(item: Item, run: Run, now: datetime) -> Outcome:
 
 
 def expired(item: Item, run: Run, now: datetime) -> Outcome:
-    """An agent fell silent: a lease goes back to the queue, a claim fails."""
+    """An agent fell silent: a lease goes back to the queue, a claim fails.
+
+    No retry here: nobody has seen that the workload is gone, and two must never run.
+    """
     if item.state is ItemState.LEASED:
         return released(item, run, now)
     why = "the agent stopped reporting"
     return Outcome(item.failed(Failure(Stage.AGENT, why), now), run.crashed(why, now))
 
 
+def overwaited(item: Item, run: Run, now: datetime) -> Outcome:
+    """Its time to live in the queue is over."""
+    waited = int((now - item.enqueued_at).total_seconds())
+    return cancelled(item, run, now, why=f"not started within {waited} s (wait_timeout)")
+
+
+def expiry(policy: QueuePolicy, now: datetime) -> datetime | None:
+    """Return when an item that is queued at `now` has waited too long."""
+    return now + timedelta(seconds=policy.wait_timeout) if policy.wait_timeout else None
+
+
+def _exited(item: Item, run: Run, seen: Observation, policy: QueuePolicy, now: datetime) -> Outcome:
+    if seen.exit_code != 0:
+        code = "exit code unknown" if seen.exit_code is None else f"exit code {seen.exit_code}"
+        failure = Failure(Stage.RUN, f"{seen.reason}; {code}" if seen.reason else code)
+        if again := _again(item, run, failure, seen.exit_code, policy, now):
+            return again
+    return Outcome(item.finished(now), run.ended(seen.exit_code, seen.reason, now))
+
+
+def _again(
+    item: Item,
+    run: Run,
+    failure: Failure,
+    exit_code: int | None,
+    policy: QueuePolicy,
+    now: datetime,
+) -> Outcome | None:
+    """Return the outcome of a retry; None if there is none, as for what was asked to stop."""
+    if run.stop_requested_at is not None or item.state is not ItemState.CLAIMED:
+        return None
+    rule = policy.retry_of(failure, exit_code, item.retries)
+    if rule is None:
+        return None
+    wait = rule.delay(item.retries)
+    when = f" in {wait.total_seconds():g} s" if wait else ""
+    why = f"retry {item.retries + 1} of {rule.at_most}{when}, after: {failure.message}"
+    back = _renewed(item.retried(now, wait, why), policy, now + wait)
+    return Outcome(back, run.retried(why), rule)
+
+
+def _failed(item: Item, run: Run, failure: Failure, now: datetime) -> Outcome:
+    return Outcome(item.failed(failure, now), run.failed(failure.message, now))
+
+
 def _preempted(item: Item, run: Run, why: str, policy: QueuePolicy, now: datetime) -> Outcome:
     if run.stop_requested_at is not None:  # the owner wanted it gone: it is
         return Outcome(item.finished(now), run.killed(run.reason or why, now))
+    if not policy.requeues_after(why):
+        told = f"{why}: the queue's requeue_reasons do not name this"
+        return _failed(item, run, Failure(Stage.RUN, told), now)
+    to_end = policy.requeue_place == "end"
     try:
-        return Outcome(item.requeued(now, at_most=policy.max_requeues), run.preempted(why))
+        back = item.requeued(now, at_most=policy.max_requeues, to_end=to_end)
     except Invalid as error:
-        return failed(item, run, Failure(Stage.RUN, f"{why}: {error.message}"), now)
+        return _failed(item, run, Failure(Stage.RUN, f"{why}: {error.message}"), now)
+    return Outcome(_renewed(back, policy, now), run.preempted(why))
+
+
+def _renewed(item: Item, policy: QueuePolicy, now: datetime) -> Item:
+    """Let the time to live in the queue begin anew: it waits for another reason now."""
+    return replace(item, expires_at=expiry(policy, now))

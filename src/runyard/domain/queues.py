@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from runyard.domain.errors import Invalid, Violation
-from runyard.domain.items import CLAIM_TTL, MAX_REQUEUES, QueueId
+from runyard.domain.items import QueueId
+from runyard.domain.policy import QueuePolicy
+from runyard.domain.templates import Variable
 
 DEFAULT_QUEUE: Final = "default"
 PRIORITIES: Final[Mapping[str, int]] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 DEFAULT_PRIORITY: Final = PRIORITIES["medium"]
+_LINK = re.compile(r"https?://[^\s<>\"'\\]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -42,61 +45,28 @@ class Resource(StrEnum):
             raise Invalid(f"resource: unknown {name!r}; known are {known}") from None
 
 
+class Mode(StrEnum):
+    """Whether items come in and go out. A paused queue takes, a draining one gives."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    DRAINING = "draining"
+
+
 @dataclass(frozen=True, slots=True)
-class QueuePolicy:
-    """What a queue lays down for all of its items. Times are in seconds.
+class Link:
+    """A page outside that belongs to the queue: a dashboard, a wiki."""
 
-    `priorities` lets submissions choose one (the peer's mode V0). `max_requeues` counts
-    preemptions; 0 switches requeueing off. `start_timeout` is how long an item may be
-    CLAIMED without its workload running, `stop_grace` how long a workload may take to leave
-    after it was asked to, `claim_ttl` how long a silent agent keeps its claims.
-    """
-
-    priorities: bool = False
-    max_requeues: int = MAX_REQUEUES
-    start_timeout: int = 1800
-    stop_grace: int = 60
-    claim_ttl: int = int(CLAIM_TTL.total_seconds())
-
-    @classmethod
-    def parse(cls, data: Mapping[str, Any]) -> QueuePolicy:
-        """Read a policy, all mistakes at once.
-
-        Raises:
-            Invalid: with a violation per unknown name or bad value.
-        """
-        known = {f.name for f in fields(cls)}
-        wrong = [
-            Violation(f"policy.{name}", f"unknown; a policy has {', '.join(sorted(known))}")
-            for name in data
-            if name not in known
-        ]
-        for name, (low, high) in _BOUNDS.items():
-            value = data.get(name, low)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                wrong.append(Violation(f"policy.{name}", f"{value!r} is not from {low} to {high}"))
-        if not isinstance(data.get("priorities", False), bool):
-            wrong.append(Violation("policy.priorities", "is true or false"))
-        if wrong:
-            raise Invalid("the queue's policy is not valid", violations=wrong)
-        return cls(**data)
-
-    @property
-    def claims_last(self) -> timedelta:
-        return timedelta(seconds=self.claim_ttl)
-
-
-_BOUNDS: Final = {
-    "max_requeues": (0, 100),
-    "start_timeout": (0, 7 * 86_400),
-    "stop_grace": (0, 86_400),
-    "claim_ttl": (60, 7 * 86_400),
-}
+    label: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """`config` is the resource's own configuration: what the peer calls `resource_args.<type>`."""
+    """
+    `config` is the resource's own configuration: what the peer calls `resource_args.<type>`; with
+    `variables` it is a template. `mode_by` and `mode_why` say who paused or drains it, and why.
+    """
 
     id: QueueId
     entity_id: str
@@ -105,8 +75,23 @@ class Queue:
     resource: Resource
     created_at: datetime
     config: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Variable] = field(default_factory=dict)
     policy: QueuePolicy = field(default_factory=QueuePolicy)
+    links: tuple[Link, ...] = ()
+    description: str = ""
+    mode: Mode = Mode.OPEN
+    mode_by: str = ""
+    mode_why: str = ""
     created_by: str = ""
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a submission may change nothing of the config but its variables."""
+        return bool(self.variables) or self.policy.locked
+
+    @property
+    def path(self) -> str:
+        return f"{self.entity}/{self.name}"
 
 
 def check_queue_name(name: str) -> str:
@@ -140,3 +125,28 @@ def priority_of(name: str | int | None, policy: QueuePolicy) -> int:
             hint="leave --priority out, or ask an admin to set priorities in the queue's policy",
         )
     return level
+
+
+def parse_links(data: Any) -> tuple[Link, ...]:
+    """Read a queue's links: a list of label and URL, or a mapping from one to the other.
+
+    Raises:
+        Invalid: with a violation per mistake. Only http and https are links (T13).
+    """
+    if isinstance(data, Mapping):
+        data = [{"label": label, "url": url} for label, url in data.items()]
+    wrong: list[Violation] = []
+    links = []
+    for n, one in enumerate(data if isinstance(data, list | tuple) else [data]):
+        label, url = (one.get("label"), one.get("url")) if isinstance(one, Mapping) else (None, "")
+        if not isinstance(label, str) or not 0 < len(label) <= 100:
+            wrong.append(Violation(f"links.{n}.label", "is a text of 100 characters at most"))
+        elif not isinstance(url, str) or len(url) > 2000 or not _LINK.fullmatch(url):
+            wrong.append(Violation(f"links.{n}.url", "is an address with http or https"))
+        else:
+            links.append(Link(label, url))
+    if len(links) > 20:
+        wrong.append(Violation("links", f"{len(links)} links; 20 at most"))
+    if wrong:
+        raise Invalid("the queue's links are not valid", violations=wrong)
+    return tuple(links)

@@ -3,7 +3,7 @@ The run: what its owner sees, from the queue to the end, through requeues and re
 
     PENDING ──▶ RUNNING ──▶ FINISHED | FAILED | KILLED | CRASHED
        ▲           │
-       └─ PREEMPTED ◀─┘            CRASHED is a guess, and the only end that may be taken back
+       └─ PREEMPTED ◀─┘ (or a retry)   CRASHED is a guess, the only end that may be taken back
 
 A run exists from the moment its item is queued. Two reporters see it, the agent and the
 program itself; the table says which moves there are, the callers who may make them. A wish
@@ -40,7 +40,7 @@ _ENDS: Final = frozenset({RunState.FINISHED, RunState.FAILED, RunState.KILLED, R
 
 MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {
     RunState.PENDING: frozenset({RunState.RUNNING, RunState.PREEMPTED} | _ENDS),
-    RunState.RUNNING: frozenset({RunState.PREEMPTED} | _ENDS),
+    RunState.RUNNING: frozenset({RunState.PREEMPTED, RunState.PENDING} | _ENDS),
     RunState.PREEMPTED: frozenset({RunState.PENDING} | _ENDS),
     RunState.CRASHED: frozenset({RunState.RUNNING, RunState.FINISHED, RunState.FAILED}),
 }
@@ -95,7 +95,15 @@ class Run:
 
     def resumed(self) -> Run:
         """Wait for the next attempt's start."""
-        return self if self.state is RunState.PENDING else self._move(RunState.PENDING, reason="")
+        if self.state is RunState.PENDING:
+            return self if self.stop_requested_at or not self.reason else replace(self, reason="")
+        return self._move(RunState.PENDING, reason="")
+
+    def retried(self, reason: str) -> Run:
+        """Wait for another attempt after one that failed; `reason` says so to people."""
+        if self.state is RunState.PENDING:
+            return replace(self, reason=reason)
+        return self._move(RunState.PENDING, reason=reason)
 
     def asked_to_stop(self, now: datetime) -> Run:
         if self.state.is_final:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from runyard.domain.access import Action, Kind
 from runyard.domain.agents import Agent, AgentStatus
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, StaleEpoch
-from runyard.domain.items import AgentId, QueueId
+from runyard.domain.items import AgentId
 from runyard.domain.queues import check_queue_name
 from runyard.services import leasing
 from runyard.services.call import AGENT_PREFIX, Call, token_hash
@@ -131,13 +131,13 @@ def poll(
     answer.queues = served_queues(served)
     answer.drain = agent.stop_requested_at is not None
     answer.set_aside = agent.set_aside_why
-    ids = [queue_id for _, queue_id, _ in served if queue_id is not None]
-    if polled.slots > 0 and ids and agent.may_lease and not only_news:
-        at = turn % len(ids)
+    there = [queue for queue in served if queue.id is not None]
+    if polled.slots > 0 and there and agent.may_lease and not only_news:
+        at = turn % len(there)
         answer.leased = leasing.lease(
-            call, agent.id, agent.name, ids[at:] + ids[:at], min(polled.slots, 1000)
+            call, agent.id, agent.name, there[at:] + there[:at], min(polled.slots, 1000)
         )
-    return answer, [f"queue:{agent.entity}/{name}" for name, _, _ in served]
+    return answer, [f"queue:{agent.entity}/{queue.name}" for queue in served]
 
 
 def current(call: Call, agent_id: str) -> Agent:
@@ -153,10 +153,8 @@ def current(call: Call, agent_id: str) -> Agent:
     return agent.of_epoch(call.actor.epoch)
 
 
-def served_queues(
-    served: Sequence[tuple[str, QueueId | None, str | None]],
-) -> list[wire.ServedQueue]:
-    return [wire.ServedQueue(name, resource) for name, _, resource in served]
+def served_queues(served: Sequence[agents.Served]) -> list[wire.ServedQueue]:
+    return [wire.ServedQueue(queue.name, queue.resource) for queue in served]
 
 
 def page(call: Call, entity: str | None, *, after: str, limit: int) -> list[agents.Listed]:
@@ -185,7 +183,7 @@ def ask_to_stop(call: Call, agent_id: str) -> None:
 def retire(call: Call, agent_id: str) -> None:
     """Note that the agent's process leaves: leases go back, claims stay for its next one."""
     agent = current(call, agent_id)
-    served = [q for _, q, _ in agents.served(call.tx, agent.id) if q is not None]
+    served = [q.id for q in agents.served(call.tx, agent.id) if q.id is not None]
     leasing.give_back(call, agent.id, agent.name)
     leasing.cancel_pinned(call, agent.name, served)
     agents.set_status(call.tx, agent.id, AgentStatus.KILLED, call.now)

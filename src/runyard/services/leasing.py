@@ -28,9 +28,11 @@ from runyard.domain.items import (
     QueueId,
 )
 from runyard.domain.outcomes import Outcome
+from runyard.domain.queues import Mode
 from runyard.domain.workloads import Handle, Observation, Phase
+from runyard.services import choosing
 from runyard.services.call import RUN_PREFIX, Call, token_hash
-from runyard.store import accounts, attempts, items
+from runyard.store import accounts, agents, attempts, items, waiting
 from runyard.store.items import Pair
 from runyard.wire import agent as wire
 
@@ -38,34 +40,36 @@ MAX_DETAIL: Final = 64 << 10  # bytes of a failure's long form
 
 
 def lease(
-    call: Call, agent_id: AgentId, agent_name: str, queues: Sequence[QueueId], n: int
+    call: Call, agent_id: AgentId, agent_name: str, queues: Sequence[agents.Served], n: int
 ) -> list[wire.Held]:
     """Lease up to `n` items for `LEASE_TTL`: of each queue its share, then what is left.
 
-    The order of `queues` is whose turn it is; the caller rotates it. In a queue the most
-    urgent leaves first, then the oldest.
+    The order of `queues` is whose turn it is; the caller rotates it. Within a queue the policy
+    decides. A paused queue gives nothing.
     """
+    going = [queue for queue in queues if queue.mode != Mode.PAUSED]
     taken: list[Pair] = []
-    share = -(-n // max(1, len(queues)))
+    share = -(-n // max(1, len(going)))
     for at_most in (share, n):
-        for queue_id in queues:
+        for queue in going:
             room = min(at_most, n - len(taken))
             if room > 0:
-                taken += _lease_from(call, agent_id, agent_name, queue_id, room)
+                taken += _lease_from(call, agent_id, agent_name, queue, room)
         if at_most == n or len(taken) == n:
             break
     return [_held(pair) for pair in taken]
 
 
 def _lease_from(
-    call: Call, agent_id: AgentId, agent_name: str, queue_id: QueueId, n: int
+    call: Call, agent_id: AgentId, agent_name: str, queue: agents.Served, n: int
 ) -> list[Pair]:
-    waiting = items.next_waiting(call.tx, queue_id, agent=agent_name, limit=n)
+    assert queue.id is not None
+    policy = items.policy_of(queue.policy or "{}")
     expires = call.now + LEASE_TTL
-    moves = [
-        (p, Outcome(p.item.leased(Lease(agent_id, LeaseToken(call.new_secret()), expires)), p.run))
-        for p in waiting
-    ]
+    moves = []
+    for pair, charged in choosing.choose(call, queue.id, policy, agent=agent_name, n=n):
+        lease = Lease(agent_id, LeaseToken(call.new_secret()), expires)
+        moves.append((pair, Outcome(pair.item.leased(lease, charged=charged), pair.run)))
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
     return [replace(p, item=o.item) for p, o in moves]
 
@@ -82,7 +86,6 @@ def adopt(call: Call, agent_id: AgentId, agent_name: str) -> list[wire.Held]:
     for p in live:
         if p.item.state is ItemState.LEASED:
             moves.append((p, outcomes.released(p.item, p.run, call.now)))
-            call.tx.announce(f"queue:{p.queue}")
         else:
             token = LeaseToken(call.new_secret())
             lease = Lease(agent_id, token, call.now + p.item.claim_ttl)
@@ -160,7 +163,6 @@ class _Moving:
                 return self._claim(pair, state)
             case wire.Release():
                 self._now[item.id] = outcomes.released(item, state.run, self._call.now)
-                self._call.tx.announce(f"queue:{pair.queue}")
             case wire.Keep():
                 _need_claim(state)
                 handle = Handle(m.handle.driver, m.handle.version, m.handle.data)
@@ -169,10 +171,7 @@ class _Moving:
                 _need_claim(state)
                 self._observe(pair, state, _observation(m))
             case wire.Fail():
-                failure = Failure(m.stage[:16], m.message[:4096])
-                self._now[item.id] = outcomes.failed(item, state.run, failure, self._call.now)
-                if m.detail:
-                    items.explain(self._call.tx, item.id, m.detail[:MAX_DETAIL])
+                self._fail(pair, replace(state, item=item), m)
             case wire.Warn():
                 items.warn(self._call.tx, item.id, m.stage[:16], m.message[:4096], self._call.now)
         return wire.Moved()
@@ -191,6 +190,13 @@ class _Moving:
         item = state.item
         self._now[item.id] = outcomes.observed(item, state.run, seen, pair.policy, self._call.now)
         self._seen[item.id] = (item.id, item.attempt, seen)
+
+    def _fail(self, pair: Pair, state: Outcome, m: wire.Fail) -> None:
+        item, failure = state.item, Failure(m.stage[:16], m.message[:4096])
+        decide = outcomes.host_failed if m.host else outcomes.failed
+        self._now[item.id] = decide(item, state.run, failure, pair.policy, self._call.now)
+        if m.detail:
+            items.explain(self._call.tx, item.id, m.detail[:MAX_DETAIL])
 
     def write(self, actor: str) -> None:
         call = self._call
@@ -240,14 +246,11 @@ def _after(
     ]
     if over:
         accounts.drop_run_tokens(call.tx, over)
-    for p, o in changed:
-        if o.item.state is ItemState.PENDING:
-            call.tx.announce(f"queue:{p.queue}")
 
 
 def expire(call: Call) -> int:
     """Take back every overdue item. Run by the server's sweeper, every few seconds."""
-    overdue = items.overdue(call.tx, call.now)
+    overdue = waiting.overdue(call.tx, call.now)
     moves = [(p, outcomes.expired(p.item, p.run, call.now)) for p in overdue]
     items.save(call.tx, moves, now=call.now, actor="server")
     _after(call, moves)
@@ -337,7 +340,7 @@ def give_back(call: Call, agent_id: AgentId, agent_name: str) -> None:
 
 def cancel_pinned(call: Call, agent_name: str, queue_ids: Sequence[QueueId]) -> None:
     """Cancel what waits for one agent only, when that agent leaves."""
-    waiting = items.pinned_to(call.tx, queue_ids, agent_name) if queue_ids else []
-    moves = [(p, outcomes.cancelled(p.item, p.run, call.now)) for p in waiting]
+    pinned = waiting.pinned_to(call.tx, queue_ids, agent_name) if queue_ids else []
+    moves = [(p, outcomes.cancelled(p.item, p.run, call.now)) for p in pinned]
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
     _after(call, moves)

@@ -11,15 +11,15 @@ from runyard.domain.access import Action
 from runyard.domain.docker_options import check_docker_options
 from runyard.domain.errors import Conflict, Invalid, NotFound, Violation
 from runyard.domain.items import QueueId
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import (
     DEFAULT_QUEUE,
     Queue,
-    QueuePolicy,
     Resource,
     check_queue_name,
 )
 from runyard.services.call import Call
-from runyard.store import items, queues
+from runyard.store import items, queues, waiting
 from runyard.store.db import Duplicate, Row
 
 Counts = tuple[int, int, int]
@@ -137,8 +137,8 @@ def delete(call: Call, entity: str, name: str) -> int:
             hint="wait for them, or stop them: runyard item list --state CLAIMED",
         )
     cancelled = 0
-    while waiting := items.pending_of_queue(call.tx, queue.id):
-        moves = [(p, outcomes.cancelled(p.item, p.run, call.now)) for p in waiting]
+    while left := waiting.of_queue(call.tx, queue.id):
+        moves = [(p, outcomes.cancelled(p.item, p.run, call.now)) for p in left]
         items.save(call.tx, moves, now=call.now, actor=call.actor.name)
         cancelled += len(moves)
     queues.delete(call.tx, queue.id, call.now)

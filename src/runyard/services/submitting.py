@@ -22,9 +22,11 @@ from runyard.domain.sources import check_entry_point, check_image
 from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve
 from runyard.services import accounts, jobs, queues
 from runyard.services.call import Call
+from runyard.services.inputs import InputChecks, keep
 from runyard.store import accounts as account_rows
-from runyard.store import agents, items
+from runyard.store import agents, newcomers
 from runyard.store.db import Duplicate
+from runyard.store.newcomers import NewItem
 from runyard.store.values import to_text
 
 DEFAULT_PROJECT: Final = "default"
@@ -38,13 +40,16 @@ class Submitted:
 
     id: ItemId
     spec: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 class _Batch:
     """What the specs of one submission share, looked up once."""
 
-    def __init__(self, call: Call, queue: Queue) -> None:
+    def __init__(self, call: Call, queue: Queue, items: int) -> None:
         self.call, self.queue = call, queue
+        self.inputs = InputChecks(items)
+        self.warnings: dict[ItemId, tuple[str, ...]] = {}
         self.projects: dict[tuple[str, str], str] = {}
         self.jobs: dict[JobRef, JobVersion] = {}
         self._queue_is_checked = False
@@ -89,8 +94,8 @@ def submit(
         Conflict: a run id that is taken.
     """
     queue = _queue(call, entity, queue_name)
-    batch = _Batch(call, queue)
-    new: list[items.NewItem] = []
+    batch = _Batch(call, queue, len(specs))
+    new: list[NewItem] = []
     wrong: list[Violation] = []
     hint = ""
     for n, data in enumerate(specs):
@@ -103,12 +108,13 @@ def submit(
         raise Invalid(_summary(wrong), violations=wrong, hint=hint)
     if not dry_run:
         _write(call, queue, new)
-    return [Submitted(n.item.id, n.spec) for n in new]
+        keep(call, batch.warnings)
+    return [Submitted(n.item.id, n.spec, batch.warnings.get(n.item.id, ())) for n in new]
 
 
-def _write(call: Call, queue: Queue, new: Sequence[items.NewItem]) -> None:
+def _write(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
     try:
-        items.add(call.tx, new, now=call.now, actor=call.actor.name)
+        newcomers.add(call.tx, new, now=call.now, actor=call.actor.name)
     except Duplicate as error:
         raise Conflict(
             "a run of that run_id exists in the project already",
@@ -128,14 +134,19 @@ def _queue(call: Call, entity: str | None, name: str) -> Queue:
     return queues.get(call, entity, name, Action.SUBMIT)
 
 
-def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) -> items.NewItem:
+def _new_item(
+    batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None
+) -> NewItem:
     call, queue = batch.call, batch.queue
     spec = LaunchSpec.parse(data)
     entity = spec.entity or queue.entity
     project = spec.project or DEFAULT_PROJECT
     project_id = batch.project(entity, project)
     job = batch.job(spec.job, entity, project)
+    spec, warnings = batch.inputs.laid(spec, job)
     run_id, item_id = call.new_id(), call.new_id()
+    if warnings:
+        batch.warnings[ItemId(item_id)] = warnings
     run_name = _run_name(spec.run_id, run_id)
     resolved = resolve(
         spec, queue, job, entity=entity, project=project, run_name=run_name,
@@ -154,7 +165,7 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         run_id=RunId(run_id),
         claim_ttl=queue.policy.claims_last,
     )
-    return items.NewItem(
+    return NewItem(
         item=item,
         run=Run(RunId(run_id), RunState.PENDING, call.now),
         project_id=project_id,

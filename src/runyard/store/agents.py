@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
@@ -20,7 +20,7 @@ _T = t.attempts.c
 _AGENTS: Final = select(t.agents, _E.name.label("entity")).join(t.entities, _E.id == _A.entity_id)
 _BY_ID: Final = _AGENTS.where(_A.id == bindparam("agent"))
 _SERVED: Final = (
-    select(_S.queue_name, _Q.id, _Q.resource)
+    select(_S.queue_name, _Q.id, _Q.resource, _Q.policy, _Q.mode)
     .join(t.agents, _A.id == _S.agent_id)
     .outerjoin(
         t.queues,
@@ -116,12 +116,19 @@ def serve(tx: Tx, agent_id: AgentId, queue_names: Sequence[str]) -> None:
         )
 
 
-def served(tx: Tx, agent_id: AgentId) -> list[tuple[str, QueueId | None, str | None]]:
-    """Return (name, id, resource) of the agent's queues; None where there is none yet."""
-    return [
-        (row["queue_name"], row["id"], row["resource"])
-        for row in tx.all(_SERVED, {"agent": agent_id})
-    ]
+class Served(NamedTuple):
+    """A queue that an agent serves; `id` and what follows are None where there is none yet."""
+
+    name: str
+    id: QueueId | None
+    resource: str | None
+    policy: str | None  # as JSON
+    mode: str | None
+
+
+def served(tx: Tx, agent_id: AgentId) -> list[Served]:
+    """Return the agent's queues."""
+    return [Served(*row.values()) for row in tx.all(_SERVED, {"agent": agent_id})]
 
 
 def set_status(tx: Tx, agent_id: AgentId, status: AgentStatus, now: datetime) -> None:

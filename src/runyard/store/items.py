@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Integer, Select, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, insert, select, update
 
 from runyard.domain.errors import Conflict
 from runyard.domain.items import (
@@ -24,16 +24,18 @@ from runyard.domain.items import (
     ItemState,
     Lease,
     LeaseToken,
+    Parked,
     QueueId,
     RunId,
 )
 from runyard.domain.outcomes import Outcome
-from runyard.domain.queues import QueuePolicy
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.runs import Run, RunState
+from runyard.store import shares
 from runyard.store import tables as t
 from runyard.store.bulk import change, insertion
 from runyard.store.db import Row, Tx
-from runyard.store.values import at_or_none, from_ms, from_text, ms_or_none, to_ms, to_text
+from runyard.store.values import at_or_none, from_ms, from_text, ms_or_none, to_ms
 
 _I, _R, _Q = t.items.c, t.runs.c, t.queues.c
 _MS: Final = timedelta(milliseconds=1)
@@ -55,7 +57,7 @@ class Pair:
         return from_text(self.spec_text)  # type: ignore[no-any-return]
 
 
-_PAIRS: Final = (
+PAIRS: Final = (
     select(
         _I.id, _I.queue_id, _I.state, _I.priority, _I.enqueued_at, _I.run_id, _I.attempt,
         _I.requeues, _I.agent_id, _I.token, _I.lease_expires_at, _I.claim_ttl,
@@ -63,6 +65,8 @@ _PAIRS: Final = (
         _R.state.label("run_state"), _R.created_at.label("run_created_at"),
         _R.started_at.label("run_started_at"), _R.ended_at.label("run_ended_at"),
         _R.exit_code, _R.reason, _R.stop_requested_at,
+        _I.policy.label("narrowed"), _I.parked, _I.parked_why, _I.ready_at, _I.expires_at,
+        _I.run_deadline, _I.retries, _I.host_faults, _I.aged, _I.charged,
         _Q.policy, _Q.name.label("queue_name"), t.entities.c.name.label("queue_entity"),
     )
     .select_from(t.items)
@@ -72,46 +76,17 @@ _PAIRS: Final = (
 )  # fmt: skip
 
 
-def _for_writing(statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+def for_writing(statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
     # SQLite leaves the clause out: there, a writing transaction is alone anyway.
     return statement.with_for_update(of=[t.items, t.runs], skip_locked=skip_locked)
 
 
-_BY_ID: Final = _for_writing(
+_BY_ID: Final = for_writing(
     # In one order, so that two transactions over the same items cannot wait for each other.
-    _PAIRS.where(_I.id.in_(bindparam("ids", expanding=True))).order_by(_I.id)
+    PAIRS.where(_I.id.in_(bindparam("ids", expanding=True))).order_by(_I.id)
 )
-_WAITING: Final = _for_writing(
-    _PAIRS.where(
-        _I.queue_id == bindparam("queue_id"),
-        _I.state == "PENDING",
-        _I.parked.is_(None),
-        or_(_I.pinned_agent.is_(None), _I.pinned_agent == bindparam("agent")),
-    )
-    .order_by(_I.priority, _I.enqueued_at, _I.id)
-    .limit(bindparam("limit", type_=Integer)),
-    skip_locked=True,
-)
-_HELD: Final = _for_writing(
-    _PAIRS.where(_I.agent_id == bindparam("agent_id"), _I.token.is_not(None)).order_by(_I.id)
-)
-_OVERDUE: Final = _for_writing(
-    _PAIRS.where(_I.token.is_not(None), _I.lease_expires_at <= bindparam("now"))
-    .order_by(_I.lease_expires_at)
-    .limit(500),
-    skip_locked=True,
-)
-_PENDING_OF_QUEUE: Final = _for_writing(
-    _PAIRS.where(_I.queue_id == bindparam("queue_id"), _I.state == "PENDING")
-    .order_by(_I.id)
-    .limit(1000)
-)
-_PINNED_TO: Final = _for_writing(
-    _PAIRS.where(
-        _I.queue_id.in_(bindparam("queue_ids", expanding=True)),
-        _I.state == "PENDING",
-        _I.pinned_agent == bindparam("agent"),
-    ).order_by(_I.id)
+_HELD: Final = for_writing(
+    PAIRS.where(_I.agent_id == bindparam("agent_id"), _I.token.is_not(None)).order_by(_I.id)
 )
 _RENEW: Final = (
     update(t.items)
@@ -129,29 +104,26 @@ _HELD_IDS: Final = select(
     _I.agent_id == bindparam("agent_id"), _I.token.is_not(None)
 )  # fmt: skip
 
-_SWAP_ITEM: Final = change(
-    t.items,
-    found_by={"was_id": "id", "was_state": "state", "was_token": "token"},
-    sets=(
-        "state", "enqueued_at", "attempt", "requeues", "agent_id", "token",
-        "lease_expires_at", "failure_stage", "failure_message", "ended_at",
-    ),
-    keeps=("last_agent_id",),
+_FOUND_BY: Final = {"was_id": "id", "was_state": "state", "was_token": "token"}
+_LIFE: Final = (
+    "state", "enqueued_at", "attempt", "requeues", "agent_id", "token", "lease_expires_at",
+    "failure_stage", "failure_message", "ended_at",
 )  # fmt: skip
+# What few moves change, so that the many do not pay for it.
+_WAIT: Final = (
+    "priority", "parked", "parked_why", "ready_at", "expires_at", "run_deadline", "retries",
+    "host_faults", "aged", "charged",
+)  # fmt: skip
+_SWAP: Final = change(t.items, found_by=_FOUND_BY, sets=_LIFE, keeps=("last_agent_id",))
+_SWAP_ALL: Final = change(
+    t.items, found_by=_FOUND_BY, sets=(*_LIFE, *_WAIT), keeps=("last_agent_id",)
+)
 _SWAP_RUN: Final = change(
     t.runs,
     found_by={"was_id": "id", "was_state": "state"},
     sets=("state", "started_at", "ended_at", "exit_code", "reason", "stop_requested_at"),
 )
 _EVENTS: Final = insertion(t.item_events, "item_id", "at", "was", "became", "actor", "detail")
-_NEW_RUNS: Final = insertion(
-    t.runs, "id", "project_id", "name", "display_name", "state", "item_id", "author_id", "job",
-    "config", "created_at",
-)  # fmt: skip
-_NEW_ITEMS: Final = insertion(
-    t.items, "id", "queue_id", "state", "priority", "enqueued_at", "run_id", "author_id",
-    "attempt", "requeues", "claim_ttl", "pinned_agent", "spec",
-)  # fmt: skip
 
 
 def _item(row: Row) -> Item:
@@ -175,15 +147,27 @@ def _item(row: Row) -> Item:
         failure=failure,
         claim_ttl=row["claim_ttl"] * _MS,
         ended_at=at_or_none(row["ended_at"]),
+        parked=row["parked"] and Parked(row["parked"]),
+        parked_why=row["parked_why"],
+        ready_at=at_or_none(row["ready_at"]),
+        expires_at=at_or_none(row["expires_at"]),
+        run_deadline=at_or_none(row["run_deadline"]),
+        retries=row["retries"],
+        host_faults=row["host_faults"],
+        aged=row["aged"],
+        charged=row["charged"],
     )
 
 
-@lru_cache(maxsize=256)
-def _policy(text: str) -> QueuePolicy:
-    return QueuePolicy.parse(from_text(text))
+@lru_cache(maxsize=1024)
+def policy_of(text: str, narrowed: str | None = None) -> QueuePolicy:
+    """Read the policy of a queue, with what an item's submission narrowed."""
+    policy = QueuePolicy.parse(from_text(text))
+    return policy if narrowed is None else policy.within(from_text(narrowed))
 
 
-def _pair(row: Row) -> Pair:
+def pair_of(row: Row) -> Pair:
+    """Return the pair of a row of `PAIRS`."""
     run = Run(
         id=RunId(row["run_id"]),
         state=RunState(row["run_state"]),
@@ -197,7 +181,7 @@ def _pair(row: Row) -> Pair:
     return Pair(
         _item(row),
         run,
-        _policy(row["policy"]),
+        policy_of(row["policy"], row["narrowed"]),
         f"{row['queue_entity']}/{row['queue_name']}",
         row["author_id"],
         row["spec"],
@@ -206,30 +190,11 @@ def _pair(row: Row) -> Pair:
 
 def locked(tx: Tx, ids: Iterable[str]) -> dict[str, Pair]:
     """Return the pairs of these items, held for writing until the transaction ends."""
-    return {row["id"]: _pair(row) for row in tx.all(_BY_ID, {"ids": sorted(set(ids))})}
-
-
-def next_waiting(tx: Tx, queue_id: QueueId, *, agent: str, limit: int) -> list[Pair]:
-    """Return up to `limit` items in the order in which they leave, held for writing."""
-    params = {"queue_id": queue_id, "agent": agent, "limit": limit}
-    return [_pair(row) for row in tx.all(_WAITING, params)]
+    return {row["id"]: pair_of(row) for row in tx.all(_BY_ID, {"ids": sorted(set(ids))})}
 
 
 def held_by(tx: Tx, agent_id: AgentId) -> list[Pair]:
-    return [_pair(row) for row in tx.all(_HELD, {"agent_id": agent_id})]
-
-
-def overdue(tx: Tx, now: datetime) -> list[Pair]:
-    return [_pair(row) for row in tx.all(_OVERDUE, {"now": to_ms(now)})]
-
-
-def pending_of_queue(tx: Tx, queue_id: QueueId) -> list[Pair]:
-    """Return up to 1000; call again until there are none."""
-    return [_pair(row) for row in tx.all(_PENDING_OF_QUEUE, {"queue_id": queue_id})]
-
-
-def pinned_to(tx: Tx, queue_ids: Sequence[QueueId], agent: str) -> list[Pair]:
-    return [_pair(r) for r in tx.all(_PINNED_TO, {"queue_ids": queue_ids, "agent": agent})]
+    return [pair_of(row) for row in tx.all(_HELD, {"agent_id": agent_id})]
 
 
 def renew(tx: Tx, agent_id: AgentId, now: datetime) -> int:
@@ -250,8 +215,12 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
     """
     items = [(p.item, o.item) for p, o in moves if o.item != p.item]
     runs = [(p.run, o.run) for p, o in moves if o.run != p.run]
-    if items and _SWAP_ITEM.run(tx, [_item_swap(*pair) for pair in items]) != len(items):
-        raise Conflict("an item was moved by somebody else; look again")
+    for swap, some in (
+        (_SWAP, [pair for pair in items if not _waits_otherwise(*pair)]),
+        (_SWAP_ALL, [pair for pair in items if _waits_otherwise(*pair)]),
+    ):
+        if some and swap.run(tx, [_item_swap(*pair) for pair in some]) != len(some):
+            raise Conflict("an item was moved by somebody else; look again")
     if runs and _SWAP_RUN.run(tx, [_run_swap(*pair) for pair in runs]) != len(runs):
         raise Conflict("a run was moved by somebody else; look again")
     events = [
@@ -261,10 +230,10 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
             "was": was.state.value,
             "became": became.state.value,
             "actor": actor,
-            "detail": _detail(became),
+            "detail": _detail(was, became),
         }
         for was, became in items
-        if was.state is not became.state
+        if was.state is not became.state or was.parked is not became.parked
     ]
     if events:
         _EVENTS.run(tx, events)
@@ -273,12 +242,41 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
             tx.announce(f"run:{pair.run.id}")
     if events:
         tx.announce("events")
+    _wake(tx, moves)
 
 
-def _detail(became: Item) -> str:
+def _wake(tx: Tx, moves: Sequence[tuple[Pair, Outcome]]) -> None:
+    """Tell agents of what may be leased now: what waits anew, and what a limit has let go."""
+    lines = set()
+    for pair, outcome in moves:
+        was, became = pair.item, outcome.item
+        if is_free(became) and not (is_free(was) and was.priority == became.priority):
+            lines.add((became.queue_id, pair.author_id, became.priority))
+            tx.announce(f"queue:{pair.queue}")
+        elif pair.policy.is_choosy and was.lease is not None and became.lease is None:
+            tx.announce(f"queue:{pair.queue}")
+    shares.activate(tx, lines)
+
+
+def is_free(item: Item) -> bool:
+    """Whether an item may be leased, as far as itself is concerned."""
+    return item.state is ItemState.PENDING and item.parked is None
+
+
+def _waits_otherwise(was: Item, became: Item) -> bool:
+    return any(getattr(was, name) != getattr(became, name) for name in _WAIT)
+
+
+def _detail(was: Item, became: Item) -> str:
     if became.failure is not None:
         return f"{became.failure.stage}: {became.failure.message}"
-    return f"requeued {became.requeues}" if became.state is ItemState.PENDING else ""
+    if became.parked_why or was.parked is not became.parked:
+        return became.parked_why or "released"
+    if became.retries > was.retries:
+        return f"retry {became.retries}"
+    if became.host_faults > was.host_faults:
+        return "given back: the agent's host was at fault"
+    return f"requeued {became.requeues}" if became.requeues > was.requeues else ""
 
 
 def _item_swap(was: Item, became: Item) -> dict[str, Any]:
@@ -298,6 +296,16 @@ def _item_swap(was: Item, became: Item) -> dict[str, Any]:
         "b_failure_stage": failure and failure.stage,
         "b_failure_message": failure and failure.message,
         "b_ended_at": ms_or_none(became.ended_at),
+        "b_priority": became.priority,
+        "b_parked": became.parked and became.parked.value,
+        "b_parked_why": became.parked_why,
+        "b_ready_at": ms_or_none(became.ready_at),
+        "b_expires_at": ms_or_none(became.expires_at),
+        "b_run_deadline": ms_or_none(became.run_deadline),
+        "b_retries": became.retries,
+        "b_host_faults": became.host_faults,
+        "b_aged": became.aged,
+        "b_charged": became.charged,
     }
 
 
@@ -312,66 +320,6 @@ def _run_swap(was: Run, became: Run) -> dict[str, Any]:
         "b_reason": became.reason,
         "b_stop_requested_at": ms_or_none(became.stop_requested_at),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """What submitting writes: the item and the run that is born with it."""
-
-    item: Item
-    run: Run
-    project_id: str
-    run_name: str
-    display_name: str | None
-    author_id: str
-    job: str | None
-    config: dict[str, Any]
-    spec: dict[str, Any]
-    spec_text: str
-    pinned_agent: str | None = None
-
-
-def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
-    """Insert items with their runs and first events.
-
-    Raises:
-        Duplicate: a run of that name exists in the project.
-    """
-    at = to_ms(now)
-    _NEW_RUNS.run(
-        tx,
-        [
-            {
-                "id": n.run.id, "project_id": n.project_id, "name": n.run_name,
-                "display_name": n.display_name, "state": n.run.state.value,
-                "item_id": n.item.id, "author_id": n.author_id, "job": n.job,
-                "config": to_text(n.config), "created_at": at,
-            }
-            for n in new
-        ],
-    )  # fmt: skip
-    _NEW_ITEMS.run(
-        tx,
-        [
-            {
-                "id": n.item.id, "queue_id": n.item.queue_id, "state": n.item.state.value,
-                "priority": n.item.priority, "enqueued_at": to_ms(n.item.enqueued_at),
-                "run_id": n.run.id, "author_id": n.author_id, "attempt": 0, "requeues": 0,
-                "claim_ttl": n.item.claim_ttl // _MS, "pinned_agent": n.pinned_agent,
-                "spec": n.spec_text,
-            }
-            for n in new
-        ],
-    )  # fmt: skip
-    _EVENTS.run(
-        tx,
-        [
-            {"item_id": n.item.id, "at": at, "was": None, "became": n.item.state.value,
-             "actor": actor, "detail": ""}
-            for n in new
-        ],
-    )  # fmt: skip
-    tx.announce("events")
 
 
 _STOP: Final = (

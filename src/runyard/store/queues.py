@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from runyard.domain.agents import LOST_AFTER, AgentStatus
 from runyard.domain.items import QueueId
-from runyard.domain.queues import Queue, QueuePolicy, Resource
+from runyard.domain.policy import QueuePolicy
+from runyard.domain.queues import Queue, Resource
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import from_ms, from_text, to_ms, to_text
