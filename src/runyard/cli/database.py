@@ -79,6 +79,52 @@ def restore(
     say(f"Restored {sum(manifest.tables.values()):,} rows and all uploads from {file}.")
 
 
+@app.command(
+    "rotate-secrets",
+    **examples("runyard db rotate-secrets", "runyard db rotate-secrets --prune"),
+)
+def rotate_secrets(
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="Make no new key; remove the old ones that nothing is sealed with any more. "
+            "Older backups cannot be used without them.",
+        ),
+    ] = False,
+    home: Home = None,
+    database_url: DatabaseUrl = None,
+    yes: Yes = False,
+) -> None:
+    """Make a new key for secrets and seal all of them with it, while servers go on.
+
+    The key file is the server's, RUNYARD_SECRETS_KEY_FILE or secrets.key in its home. Servers
+    on other machines need the new file before this one's next secret is used.
+    """
+    from runyard.cli.output import say
+    from runyard.cli.questions import confirm
+    from runyard.domain.errors import Rejected
+    from runyard.server import rotating
+    from runyard.server.settings import ServerSettings
+
+    settings = ServerSettings.load(os.environ, home=home, database_url=database_url)
+    with _opened(home, database_url) as (database, _):
+        if prune:
+            unused = rotating.unused(settings, database)
+            if unused:
+                confirm(f"Remove the keys {', '.join(unused)}?", yes=yes)
+            rotating.forget(settings, database, unused)
+            say(f"Removed {len(unused)} keys from {settings.secrets_key_file}.")
+            return
+        rotated = rotating.rotate(settings, database)
+    say(f"The key {rotated.key_id} seals now; {rotated.done:,} secrets were sealed anew.")
+    if rotated.lost:
+        raise Rejected(
+            f"no key in {settings.secrets_key_file} opens {', '.join(rotated.lost)}",
+            hint="put the lost keys back into that file and do it again, or write those anew",
+        )
+
+
 @contextmanager
 def _opened(home: Path | None, database_url: str | None) -> Iterator[tuple[Database, Path]]:
     """Give the database and the directory of uploads that a server would use."""

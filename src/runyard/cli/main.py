@@ -31,6 +31,7 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
     "Queues and agents": {
         "queue": Place("queues", "Create, list, show, edit and delete queues."),
         "agent": Place("agent", "Serve queues on this machine; list and stop agents."),
+        "secret": Place("secrets", "Write, list and delete secrets that jobs use by name."),
     },
     "Servers": {
         "up": Place("up", "Start a server and an agent on this machine."),

@@ -7,12 +7,13 @@ from typing import Any
 
 from runyard.client.agents import AgentsApi
 from runyard.client.parts import path
+from runyard.client.secrets import SecretsApi
 from runyard.client.usage import UsageApi
 from runyard.domain.errors import NotFound
 from runyard.wire import rest
 
 
-class Api(AgentsApi, UsageApi):
+class Api(AgentsApi, SecretsApi, UsageApi):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or

@@ -30,7 +30,9 @@ from runyard.server import (
     rest_people,
     rest_queues,
     rest_runs,
+    rest_secrets,
     rest_usage,
+    sealing,
     starting,
     streams,
 )
@@ -63,7 +65,8 @@ class Server:
         assert settings.files_dir is not None
         self.settings, self.database, self._say = settings, database, say
         self.metrics, self.hub = Metrics(), Hub()
-        self.edge = Edge(database, self.metrics, clock=clock)
+        self.sealer = sealing.sealer(settings)
+        self.edge = Edge(database, self.metrics, clock=clock, sealer=self.sealer)
         self.keys = Keys(self.edge)
         self.presence = Presence(self.edge)
         self.sweeper = Sweeper(self.edge, self.metrics)
@@ -94,6 +97,7 @@ class Server:
         rest_people.add(app, self.edge)
         rest_queues.add(app, self.edge)
         rest_runs.add(app, self.edge)
+        rest_secrets.add(app, self.edge)
         rest_jobs.add(app, self.edge, self.files, self.settings)
         rest_agents.add(app, self.edge)
         rest_usage.add(app, self.edge)
@@ -134,6 +138,7 @@ class Server:
     async def _life(self) -> AsyncIterator[None]:
         self.hub.start()
         await anyio.to_thread.run_sync(starting.prepare, self.database)
+        await anyio.to_thread.run_sync(sealing.warm, self.sealer)
         kept = starting.kept_key(self.settings)
         secret, is_first = await self.edge.write(
             SERVER, lambda call: starting.own_key(call, self.settings, kept)

@@ -21,6 +21,7 @@ import anyio.to_thread
 from runyard.domain.access import Actor, Kind
 from runyard.server.metrics import Metrics
 from runyard.services.call import Call
+from runyard.services.sealing import Sealer
 from runyard.store.db import Database, Tx
 
 T = TypeVar("T")
@@ -75,12 +76,14 @@ class Edge:
         *,
         clock: Callable[[], datetime] = utc_now,
         new_secret: Callable[[], str] = new_secret,
+        sealer: Sealer | None = None,
     ) -> None:
         self.database = database
         self.clock = clock
         self._metrics = metrics
         self._new_id = Ids(clock)
         self._new_secret = new_secret
+        self._sealer = sealer
         self._readers = anyio.CapacityLimiter(10)
         self._writers = self._readers if database.is_postgres else anyio.CapacityLimiter(1)
 
@@ -95,7 +98,7 @@ class Edge:
         )
 
     def call(self, tx: Tx, actor: Actor) -> Call:
-        return Call(tx, actor, self.clock(), self._new_id, self._new_secret)
+        return Call(tx, actor, self.clock(), self._new_id, self._new_secret, self._sealer)
 
     def _timed(
         self,

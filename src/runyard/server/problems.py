@@ -85,7 +85,9 @@ async def _on_ours(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    wrong = [_violation(each) for each in error.errors()]
+    # What is sent to these routes is never quoted, not even to its sender (T14).
+    quotes = "/secrets" not in request.url.path
+    wrong = [_violation(each, quotes=quotes) for each in error.errors()]
     summary = str(wrong[0]) if len(wrong) == 1 else f"the request has {len(wrong)} mistakes"
     return response(Invalid(summary, violations=wrong), request.scope["runyard.request_id"])
 
@@ -108,14 +110,14 @@ async def _on_http(request: Request, error: Exception) -> Response:
     )
 
 
-def _violation(each: Mapping[str, Any]) -> Violation:
+def _violation(each: Mapping[str, Any], *, quotes: bool = True) -> Violation:
     place = [str(part) for part in each["loc"]]
     if len(place) > 1 and place[0] in ("body", "query", "path", "header"):
         place = place[1:]
     given = repr(each.get("input"))
     if len(given) > _SHOWN:
         given = given[:_SHOWN] + "…"
-    if each.get("type") in ("missing", "json_invalid", "model_attributes_type"):
+    if not quotes or each.get("type") in ("missing", "json_invalid", "model_attributes_type"):
         return Violation(".".join(place), str(each["msg"]))
     return Violation(".".join(place), f"{each['msg']}; given was {given}")
 

@@ -83,6 +83,20 @@ class ServerSettings(BaseModel):
     log_format: Annotated[
         str, Field(pattern="^(console|json)$", description="How the log is written.")
     ] = "console"
+    secrets_key_file: Annotated[
+        Path | None,
+        Field(
+            description="File of the keys that secrets are sealed with. Unset: `secrets.key` in "
+            "`home`, made when the first secret is written. Replicas need the same one."
+        ),
+    ] = None
+    secrets_kms_key: Annotated[
+        str,
+        Field(
+            description="Id, ARN or alias of an AWS KMS key that wraps the keys in that file, "
+            "which are useless without it then. Needs `runyard[aws]`."
+        ),
+    ] = ""
 
     @model_validator(mode="after")
     def _know_paths(self) -> ServerSettings:
@@ -91,6 +105,8 @@ class ServerSettings(BaseModel):
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{home / 'runyard.db'}")
         object.__setattr__(self, "files_dir", (self.files_dir or home / "files").expanduser())
+        keys = (self.secrets_key_file or home / "secrets.key").expanduser()
+        object.__setattr__(self, "secrets_key_file", keys)
         return self
 
     @classmethod
