@@ -68,7 +68,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `since` until just before `until`, in periods of `interval`, or as a whole."""
+    """From `since` until just before `until`, in UTC; in periods of `interval`, or as a whole."""
 
     since: datetime
     until: datetime

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Query, Response
 from pydantic import AwareDatetime
 
 from runyard.domain.access import Kind
+from runyard.domain.errors import Invalid
 from runyard.domain.usage import Figures, Group, Interval, Window
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
@@ -90,11 +91,11 @@ def add(app: FastAPI, edge: Edge) -> None:
 def _window(
     since: datetime | None, until: datetime | None, interval: Interval | None, now: datetime
 ) -> Window:
-    end = until or now
     try:
-        begin = since or end - _DEFAULT
+        end = (until or now).astimezone(UTC)
+        begin = since.astimezone(UTC) if since else end - _DEFAULT
     except OverflowError:
-        begin = datetime.min.replace(tzinfo=end.tzinfo)
+        raise Invalid("since, until: in UTC this is before or after all time") from None
     return Window(begin, end, interval)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from runyard.domain.errors import TooMuch
 from runyard.domain.usage import Group, Window
@@ -19,6 +20,7 @@ from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import to_ms
 
+Columns = ReadOnlyColumnCollection[str, Any]
 DAY_MS: Final = 86_400_000
 MAX_ROWS: Final = 200_000  # of one statement; beyond, the question has to be narrower
 
@@ -87,31 +89,40 @@ def pieces(tx: Tx, scope: Scope, window: Window, groups: Sequence[Group]) -> Ite
 
 
 def sums_query(scope: Scope, window: Window, groups: Sequence[Group]) -> Select[Any]:
-    day = _day(_A.claimed_at) if window.interval else literal(0)
-    held = _A.ended_at - _A.claimed_at
+    c = _found(_ends_in(window), _is_whole(window))
+    day = _day(c.claimed_at) if window.interval else literal(0)
+    held = c.ended_at - c.claimed_at
     found = _joined(
+        c,
         groups,
         day.label("day"),
-        func.sum(case((_A.n == 1, 1), else_=0)).label("runs"),
+        func.sum(case((c.n == 1, 1), else_=0)).label("runs"),
         func.count().label("attempts"),
         func.sum(held).label("held_ms"),
-        func.sum(func.coalesce(_A.ended_at - _A.started_at, 0)).label("ran_ms"),
-        func.sum(held * _A.gpus).label("gpu_ms"),
+        func.sum(func.coalesce(c.ended_at - c.started_at, 0)).label("ran_ms"),
+        func.sum(held * c.gpus).label("gpu_ms"),
     )
-    found = found.where(_ends_in(window), _is_whole(window), *scope.where)
-    return found.group_by(*_labels(groups), "day") if groups else found.group_by("day")
+    return found.where(*scope.where).group_by(*(f"by_{g.value}" for g in groups), "day")
 
 
 def pieces_queries(scope: Scope, window: Window, groups: Sequence[Group]) -> list[Select[Any]]:
     until = to_ms(window.until)
     begun = _A.claimed_at < until
-    found = _joined(groups, _A.n, _A.claimed_at, _A.started_at, _A.ended_at, _A.gpus)
-    found = found.where(*scope.where)
-    return [
-        found.where(_ends_in(window), begun, ~_is_whole(window)),
-        found.where(_A.ended_at > until, begun),
-        found.where(_A.ended_at.is_(None), begun),
+    found = [
+        _found(_ends_in(window), begun, ~_is_whole(window)),
+        _found(_A.ended_at > until, begun),
+        _found(_A.ended_at.is_(None), begun),
     ]
+    return [
+        _joined(c, groups, c.n, c.claimed_at, c.started_at, c.ended_at, c.gpus).where(*scope.where)
+        for c in found
+    ]
+
+
+def _found(*where: ColumnElement[bool]) -> Columns:
+    """Return attempts, found before anything else is: the planner may not begin elsewhere."""
+    columns = (_A.item_id, _A.n, _A.claimed_at, _A.started_at, _A.ended_at, _A.gpus)
+    return select(*columns).where(*where).cte("found").prefix_with("MATERIALIZED").c
 
 
 def _ends_in(window: Window) -> ColumnElement[bool]:
@@ -131,16 +142,12 @@ def _day(at: ColumnElement[Any]) -> ColumnElement[Any]:
     return at // DAY_MS
 
 
-def _labels(groups: Sequence[Group]) -> list[str]:
-    return [f"by_{group.value}" for group in groups]
-
-
-def _joined(groups: Sequence[Group], *columns: ColumnElement[Any]) -> Select[Any]:
+def _joined(c: Columns, groups: Sequence[Group], *columns: ColumnElement[Any]) -> Select[Any]:
     by = [_COLUMNS[g].label(f"by_{g.value}") for g in groups]
     return (
         select(*by, *columns)
-        .select_from(t.attempts)
-        .join(t.items, _I.id == _A.item_id)
+        .select_from(t.items)
+        .where(_I.id == c.item_id)
         .join(t.queues, _Q.id == _I.queue_id)
         .join(_owner, _owner.c.id == _Q.entity_id)
         .join(_author, _author.c.id == _I.author_id)
