@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, Unauthenticated
-from runyard.wire import rest
+from runyard.wire import rest, rest_people
 
 KEY = "ry_a-key-for-tests"
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
@@ -114,7 +114,7 @@ class Double:
     queues: dict[str, rest.QueueOut] = field(default_factory=dict)
     jobs: dict[str, list[rest.JobVersionOut]] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
-    keys: list[rest.KeyOut] = field(default_factory=list)
+    keys: list[rest_people.KeyOut] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     answers: list[tuple[int, bytes]] = field(default_factory=list)  # given before any other
     cut_log_after: int | None = None  # bytes of one connection, which then breaks
@@ -238,9 +238,9 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
 
         def on_me(self, request: Request, words: list[str]) -> None:
             self.give(
-                rest.MeOut(
+                rest_people.MeOut(
                     kind="user", name="ada", is_admin=True, entity="ada",
-                    teams=[rest.MembershipOut(team="vision", role="member")],
+                    teams=[rest_people.MembershipOut(team="vision", role="member")],
                     server_version="0",
                 )
             )  # fmt: skip
@@ -253,8 +253,8 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
                 "id": str(len(double.keys)), "name": request.json()["name"], "user": "ada",
                 "prefix": "ry_x", "created_at": T0, "expires_at": None, "last_used_at": None,
             }  # fmt: skip
-            double.keys.append(rest.KeyOut(**known))
-            self.give(rest.NewKeyOut(**known, key="ry_shown-once"), 201)
+            double.keys.append(rest_people.KeyOut(**known))
+            self.give(rest_people.NewKeyOut(**known, key="ry_shown-once"), 201)
 
         def on_queues(self, request: Request, words: list[str]) -> None:
             if not words:

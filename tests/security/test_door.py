@@ -22,6 +22,8 @@ from tests.http.conftest import World
 
 # The whole list of what needs no credential. A new entry takes a very good reason.
 PUBLIC = {"/healthz", "/readyz", "/api/v1/openapi.json"}
+# What needs another proof than a key: the token of an invitation, in the body.
+PROVEN = {"/api/v1/invitations/redeem"}
 
 
 def every_route() -> Iterator[tuple[str, str]]:
@@ -40,7 +42,7 @@ ROUTES = sorted(every_route())
 
 def test_T1_there_are_routes_to_test() -> None:
     assert len(ROUTES) > 40
-    assert {path for _, path in ROUTES if path in PUBLIC} == PUBLIC
+    assert {path for _, path in ROUTES if path in PUBLIC | PROVEN} == PUBLIC | PROVEN
 
 
 def test_T1_every_route_asks_for_a_credential(world: World) -> None:
@@ -49,6 +51,8 @@ def test_T1_every_route_asks_for_a_credential(world: World) -> None:
         answer = nobody(method, path)
         if path in PUBLIC:
             assert answer.status_code == 200, (method, path)
+        elif path in PROVEN:
+            assert answer.status_code == 422, (method, path)  # it asks for the proof
         else:
             assert answer.status_code == 401, (method, path)
             assert "Bearer" in answer.headers["www-authenticate"]

@@ -7,13 +7,14 @@ from typing import Any
 
 from runyard.client.agents import AgentsApi
 from runyard.client.parts import path
+from runyard.client.people import PeopleApi
 from runyard.client.secrets import SecretsApi
 from runyard.client.usage import UsageApi
 from runyard.domain.errors import NotFound
 from runyard.wire import rest
 
 
-class Api(AgentsApi, SecretsApi, UsageApi):
+class Api(AgentsApi, PeopleApi, SecretsApi, UsageApi):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or
@@ -21,47 +22,6 @@ class Api(AgentsApi, SecretsApi, UsageApi):
 
     Lists are iterators that fetch page after page, as long as somebody goes on reading.
     """
-
-    # -- people --------------------------------------------------------------------------
-
-    def me(self) -> rest.MeOut:
-        return self._get("/me", rest.MeOut)
-
-    def users(self) -> Iterator[rest.UserOut]:
-        return self._pages("/users", rest.UserOut)
-
-    def create_user(self, name: str, *, is_admin: bool = False) -> rest.UserOut:
-        return self._post("/users", rest.UserOut, {"name": name, "is_admin": is_admin})
-
-    def teams(self) -> Iterator[rest.TeamOut]:
-        return self._pages("/teams", rest.TeamOut)
-
-    def create_team(self, name: str) -> rest.TeamOut:
-        return self._post("/teams", rest.TeamOut, {"name": name})
-
-    def members(self, team: str) -> Iterator[rest.MemberOut]:
-        return self._pages(path("teams", team, "members"), rest.MemberOut)
-
-    def set_member(self, team: str, user: str, role: str) -> rest.MemberOut:
-        answer = self.transport.call(
-            "PUT", path("teams", team, "members", user), body={"role": role}
-        )
-        return self._read(rest.MemberOut, answer)
-
-    def remove_member(self, team: str, user: str) -> None:
-        self.transport.call("DELETE", path("teams", team, "members", user))
-
-    def keys(self, *, user: str | None = None, everybody: bool = False) -> Iterator[rest.KeyOut]:
-        return self._pages("/keys", rest.KeyOut, {"user": user, "everybody": everybody or None})
-
-    def create_key(
-        self, name: str, *, user: str | None = None, expires_in_days: int | None = None
-    ) -> rest.NewKeyOut:
-        body = {"name": name, "user": user, "expires_in_days": expires_in_days}
-        return self._post("/keys", rest.NewKeyOut, body)
-
-    def revoke_key(self, key_id: str) -> None:
-        self.transport.call("DELETE", path("keys", key_id))
 
     # -- queues --------------------------------------------------------------------------
 
@@ -173,7 +133,8 @@ class Api(AgentsApi, SecretsApi, UsageApi):
     def save_job(self, entity: str, project: str, name: str, job: rest.JobIn) -> rest.JobVersionOut:
         """Save a version; the same content again makes no new one, so repeating is harmless."""
         versions = path("jobs", entity, project, name, "versions")
-        answer = self.transport.call("POST", versions, body=job.model_dump(), idempotent=True)
+        body = job.model_dump(exclude_none=True)
+        answer = self.transport.call("POST", versions, body=body, idempotent=True)
         return self._read(rest.JobVersionOut, answer)
 
     def has_blob(self, entity: str, digest: str) -> bool:

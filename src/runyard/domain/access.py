@@ -151,7 +151,7 @@ class Actor:
         if above:
             raise Forbidden(
                 f"{what} has permissions that you lack: {', '.join(above)}",
-                hint="nobody can grant, or change, what is above their own role",
+                hint="nobody grants or changes what is above their own role; ask an admin of the team",
             )
 
     def need_instance_admin(self, what: str) -> None:
@@ -161,7 +161,9 @@ class Actor:
             Forbidden: anybody else.
         """
         if self.kind is not Kind.USER or not self.is_admin:
-            raise Forbidden(f"only an admin of this server may {what}")
+            raise Forbidden(
+                f"only an admin of this server may {what}", hint="ask an admin of this server"
+            )
 
     def is_agent(self, agent_id: str) -> bool:
         return self.kind is Kind.AGENT and self.agent_id == agent_id

@@ -26,11 +26,14 @@ from runyard.server import (
     probes,
     problems,
     rest_agents,
+    rest_audit,
+    rest_invitations,
     rest_jobs,
     rest_people,
     rest_queues,
     rest_runs,
     rest_secrets,
+    rest_teams,
     rest_usage,
     sealing,
     starting,
@@ -95,6 +98,8 @@ class Server:
         for path, method, endpoint in self._hot():
             app.router.routes.append(Route(path, endpoint, methods=[method]))
         rest_people.add(app, self.edge)
+        rest_teams.add(app, self.edge)
+        rest_invitations.add(app, self.edge)
         rest_queues.add(app, self.edge)
         rest_runs.add(app, self.edge)
         rest_secrets.add(app, self.edge)
@@ -105,6 +110,7 @@ class Server:
             self.edge, self.hub, self.keys, self.metrics, most=self.settings.max_streams
         )
         streams.add(app, follower)
+        rest_audit.add(app, follower)
         probes.add(app, self.edge, self.hub, self.metrics)
         return app
 

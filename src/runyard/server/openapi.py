@@ -66,7 +66,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 _PYDANTIC_REF: Final = "#/components/schemas/{model}"
-_PUBLIC: Final = ("/healthz", "/readyz")
+_PUBLIC: Final = ("/healthz", "/readyz", "/api/v1/invitations/redeem")
 
 
 def _without_defs(schema: dict[str, Any]) -> dict[str, Any]:

@@ -149,31 +149,6 @@ def queue(found: Queue, counts: Counts) -> rest.QueueOut:
     )
 
 
-def user(row: Row) -> rest.UserOut:
-    return rest.UserOut(
-        id=row["id"],
-        name=row["name"],
-        is_admin=row["is_admin"],
-        created_at=from_ms(row["created_at"]),
-    )
-
-
-def team(row: Row) -> rest.TeamOut:
-    return rest.TeamOut(id=row["id"], name=row["name"], created_at=from_ms(row["created_at"]))
-
-
-def key(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "user": row["user"],
-        "prefix": row["prefix"],
-        "created_at": from_ms(row["created_at"]),
-        "expires_at": at_or_none(row["expires_at"]),
-        "last_used_at": at_or_none(row["last_used_at"]),
-    }
-
-
 def job(row: Row, aliases: Sequence[str]) -> rest.JobOut:
     return rest.JobOut(
         entity=row["entity"],
@@ -198,6 +173,7 @@ def job_version(version: JobVersion, *, created: bool = False) -> rest.JobVersio
         description=version.description,
         created_by=version.created_by,
         created_at=version.created_at,
+        input_schemas=dict(version.input_schemas),
         created=created,
     )
 

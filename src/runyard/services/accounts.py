@@ -1,30 +1,33 @@
-"""Users, teams, roles and keys. A key's secret is returned once, by the call that makes it."""
+"""Users, and whom a key stands for. Teams, keys and roles have modules of their own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-from runyard.domain.access import ADMIN, BUILT_IN, Action, Actor, Kind
-from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from runyard.services.call import KEY_PREFIX, Call, token_hash
-from runyard.store import accounts
-from runyard.store.db import Duplicate, Row, Tx
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-# Names that are words of our paths: an entity with such a name would read as a route (T2).
-RESERVED: Final = frozenset(
-    {"api", "healthz", "readyz", "metrics", "login", "static", "graphql", "files", "me"}
+from runyard.domain.access import Actor, Kind
+from runyard.domain.errors import Conflict, Invalid
+from runyard.services import audit
+from runyard.services.call import Call, token_hash
+from runyard.services.keys import NewKey, create_key, list_keys, new_key, revoke_key
+from runyard.services.members import (
+    create_team,
+    list_members,
+    list_teams,
+    remove_member,
+    set_member,
 )
+from runyard.services.naming import RESERVED, check_email, claim_name, find_user
+from runyard.store import accounts
+from runyard.store.db import Row, Tx
 
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    row: Row
-    secret: str
+__all__ = [
+    "RESERVED", "NewKey", "add_user", "admin_key", "authenticate", "bootstrap", "create_key",
+    "create_team", "create_user", "edit_user", "get_user", "list_keys", "list_members",
+    "list_teams", "list_users", "project", "remove_member", "revoke_key", "set_member",
+]  # fmt: skip
 
 
 def authenticate(tx: Tx, secret: str, now: datetime) -> Actor | None:
@@ -36,8 +39,7 @@ def bootstrap(call: Call, name: str) -> str | None:
     """Create the first user, an admin, and return a key; None if there are users already."""
     if accounts.any_user(call.tx):
         return None
-    user_id = _add_user(call, name, is_admin=True)
-    return _add_key(call, user_id, "first key", None)
+    return new_key(call, add_user(call, name, is_admin=True), "first key", None).secret
 
 
 def admin_key(call: Call, name: str, label: str) -> str:
@@ -46,109 +48,88 @@ def admin_key(call: Call, name: str, label: str) -> str:
     Raises:
         NotFound: no such user.
     """
-    row = accounts.user(call.tx, name)
-    if row is None:
-        raise NotFound(f"no user {name!r}")
-    return _add_key(call, row["id"], label, None)
+    return new_key(call, find_user(call.tx, name)["id"], label, None).secret
 
 
-def create_user(call: Call, name: str, *, is_admin: bool) -> Row:
-    """Raises: Forbidden, Invalid (the name), Conflict (it is taken)."""
+def create_user(call: Call, name: str, *, is_admin: bool, email: str | None = None) -> Row:
+    """Raises: Forbidden, Invalid (the name, the address), Conflict (the name is taken)."""
     call.actor.need_instance_admin("create users")
-    _add_user(call, name, is_admin=is_admin)
-    return _user(call.tx, name)
+    add_user(call, name, is_admin=is_admin, email=email, vouched=email is not None)
+    return find_user(call.tx, name)
 
 
-def list_users(call: Call, *, after: str, limit: int) -> Sequence[Row]:
+def add_user(
+    call: Call,
+    name: str,
+    *,
+    is_admin: bool = False,
+    email: str | None = None,
+    vouched: bool = False,
+) -> str:
+    """Add a person and return its id. The caller has checked the right to.
+
+    `vouched`: an admin of the server or a login provider says that the address is this person's.
+
+    Raises:
+        Invalid (the name, the address), Conflict (the name is taken).
+    """
+    if email is not None:
+        check_email(email)
+    user_id = call.new_id()
+    claim_name(call, user_id, name, "user")
+    accounts.add_user(call.tx, user_id, is_admin=is_admin, email=email, vouched=vouched)
+    after = {"is_admin": is_admin, "email": email}
+    audit.note(call, "user.create", name, after=after)
+    return user_id
+
+
+def list_users(call: Call, *, kind: str | None = None, after: str, limit: int) -> Sequence[Row]:
+    """Return users of a kind, person or service, or of both."""
     call.actor.need_instance_admin("list users")
-    return accounts.users(call.tx, after=after, limit=limit)
+    return accounts.users(call.tx, kind, after=after, limit=limit)
 
 
 def get_user(call: Call, name: str) -> Row:
     """Return a user; everybody may look at themselves, admins at all."""
-    if name != call.actor.name or call.actor.kind is not Kind.USER:
+    if not _is_self(call, name):
         call.actor.need_instance_admin("look at other users")
-    return _user(call.tx, name)
+    return find_user(call.tx, name)
 
 
-def create_team(call: Call, name: str) -> Row:
-    """Make a team; whoever makes it is its first admin."""
-    _only_people(call)
-    team_id = call.new_id()
-    _add_entity(call, team_id, name, "team")
-    accounts.set_role(call.tx, team_id, call.actor.user_id, ADMIN)
-    call.tx.announce("credentials")  # what a key stands for includes the roles of its owner
-    row = accounts.entity(call.tx, name)
-    assert row is not None
-    return row
+def edit_user(call: Call, name: str, changes: Mapping[str, Any]) -> Row:
+    """Change `email`, one's own or as an admin, or, as an admin, `is_admin` and `disabled`.
 
-
-def list_teams(call: Call, *, after: str, limit: int) -> Sequence[Row]:
-    _only_people(call)
-    mine = None if call.actor.is_admin else call.actor.user_id
-    return accounts.teams(call.tx, mine, after=after, limit=limit)
-
-
-def list_members(call: Call, team: str) -> Sequence[Row]:
-    return accounts.members(call.tx, _team(call, team, Action.SEE)["id"])
-
-
-def set_member(call: Call, team: str, user: str, role: str) -> None:
-    """Add a member or change its role.
+    Whoever is disabled is nobody: keys, and the tokens of agents, open nothing until it is
+    enabled again.
 
     Raises:
-        NotFound, Forbidden, Conflict: the last admin would be lost.
+        Forbidden, NotFound.
+        Invalid: the address; or a service account, which has none and is no admin.
+        Conflict: the server would be left without an admin.
     """
-    row = _team(call, team, Action.MANAGE_MEMBERS)
-    user_id = _user(call.tx, user)["id"]
-    if role not in BUILT_IN:
-        raise Invalid(f"role: {role!r} is none of {', '.join(BUILT_IN)}")
-    if role != ADMIN:
-        _keep_an_admin(call, row["id"], user_id)
-    accounts.set_role(call.tx, row["id"], user_id, role)
-    call.tx.announce("credentials")
-
-
-def remove_member(call: Call, team: str, user: str) -> None:
-    row = _team(call, team, Action.MANAGE_MEMBERS)
-    user_id = _user(call.tx, user)["id"]
-    _keep_an_admin(call, row["id"], user_id)
-    if not accounts.drop_member(call.tx, row["id"], user_id):
-        raise NotFound(f"{user} is no member of {team}")
-    call.tx.announce("credentials")
-
-
-def create_key(call: Call, *, name: str, user: str | None, days: int | None) -> NewKey:
-    """Make a key for the caller, or, as an admin of the server, for somebody else."""
-    _only_people(call)
-    owner = call.actor.user_id
-    if user is not None and user != call.actor.name:
-        call.actor.need_instance_admin("make keys for others")
-        owner = _user(call.tx, user)["id"]
-    expires = None if days is None else call.now + timedelta(days=days)
-    key_id = call.new_id()
-    secret = _add_key(call, owner, name, expires, key_id=key_id)
-    row = accounts.key(call.tx, key_id)
-    assert row is not None
-    return NewKey(row, secret)
-
-
-def list_keys(call: Call, *, everybody: bool, after: str, limit: int) -> Sequence[Row]:
-    _only_people(call)
-    if everybody:
-        call.actor.need_instance_admin("list everybody's keys")
-    owner = None if everybody else call.actor.user_id
-    return accounts.keys(call.tx, owner, after=after, limit=limit)
-
-
-def revoke_key(call: Call, key_id: str) -> None:
-    """Delete a key of one's own, or, as an admin of the server, anybody's."""
-    _only_people(call)
-    row = accounts.key(call.tx, key_id)
-    if row is None or not (row["user_id"] == call.actor.user_id or call.actor.is_admin):
-        raise NotFound(f"no key {key_id!r} of yours")
-    accounts.drop_key(call.tx, key_id)
-    call.tx.announce("credentials")
+    if not _is_self(call, name) or set(changes) - {"email"}:
+        call.actor.need_instance_admin("change other users, or who is admin or disabled")
+    row = find_user(call.tx, name)
+    is_service = row["kind"] == "service"
+    if is_service and (changes.get("email") is not None or changes.get("is_admin")):
+        raise Invalid(f"{name!r} is a service account: it has no e-mail address and is no admin")
+    if changes.get("email") is not None:
+        check_email(changes["email"])
+    values = {field: value for field, value in changes.items() if field != "disabled"}
+    if "email" in changes:  # what people say of themselves links nobody else's login to them
+        values["email_vouched"] = changes["email"] is not None and call.actor.is_admin
+    if "disabled" in changes and changes["disabled"] != _disabled(row):
+        values["disabled_at"] = call.now if changes["disabled"] else None
+    if row["is_admin"] and (changes.get("disabled") or changes.get("is_admin") is False):
+        _keep_an_admin(call, row["id"])
+    if values:
+        accounts.edit_user(call.tx, row["id"], values)
+        call.tx.announce("credentials")
+    edited = find_user(call.tx, name)
+    audit.note(
+        call, "user.edit", name, entity_id=row["team_id"], before=_noted(row), after=_noted(edited)
+    )
+    return edited
 
 
 def project(call: Call, entity: Row, name: str) -> str:
@@ -163,64 +144,21 @@ def project(call: Call, entity: Row, name: str) -> str:
     return project_id
 
 
-def _only_people(call: Call) -> None:
-    if call.actor.kind is not Kind.USER:
-        raise Forbidden("this takes a person's key; an agent's or a run's token opens only its own")
+def _is_self(call: Call, name: str) -> bool:
+    return call.actor.kind is Kind.USER and name == call.actor.name
 
 
-def _team(call: Call, name: str, action: Action) -> Row:
-    row = call.entity(name, action)
-    if row["kind"] != "team":
-        raise NotFound(f"no team {name!r}; it is a user")
-    return row
+def _disabled(row: Row) -> bool:
+    return row["disabled_at"] is not None
 
 
-def _user(tx: Tx, name: str) -> Row:
-    row = accounts.user(tx, name)
-    if row is None:
-        raise NotFound(f"no user {name!r}", hint="runyard user list")
-    return row
-
-
-def _keep_an_admin(call: Call, team_id: str, user_id: str) -> None:
-    admins = [m for m in accounts.members(call.tx, team_id) if m["role"] == ADMIN]
-    if [m["user_id"] for m in admins] == [user_id]:
-        raise Conflict("a team keeps one admin at least", hint="make somebody else admin first")
-
-
-def _add_user(call: Call, name: str, *, is_admin: bool) -> str:
-    user_id = call.new_id()
-    _add_entity(call, user_id, name, "user")
-    accounts.add_user(call.tx, user_id, is_admin=is_admin)
-    return user_id
-
-
-def _add_entity(call: Call, entity_id: str, name: str, kind: str) -> None:
-    if not _NAME.fullmatch(name) or name in RESERVED:
-        raise Invalid(
-            f"{kind} name {name!r}: 1 to 63 lower-case letters, digits, '-' or '_', "
-            f"beginning with a letter or digit, and none of {', '.join(sorted(RESERVED))}"
+def _keep_an_admin(call: Call, user_id: str) -> None:
+    if accounts.working_admins(call.tx) == {user_id}:
+        raise Conflict(
+            "the server keeps one admin at least",
+            hint="make somebody else admin first: runyard user edit NAME --admin",
         )
-    if accounts.entity(call.tx, name) is not None:
-        raise Conflict(f"there is a user or team named {name!r} already")
-    try:
-        accounts.add_entity(call.tx, entity_id, name, kind, call.now)
-    except Duplicate as error:
-        raise Conflict(f"there is a user or team named {name!r} already") from error
 
 
-def _add_key(
-    call: Call, user_id: str, name: str, expires: datetime | None, *, key_id: str = ""
-) -> str:
-    secret = KEY_PREFIX + call.new_secret()
-    credential = accounts.Credential(
-        id=key_id or call.new_id(),
-        hash=token_hash(secret),
-        kind=Kind.USER,
-        user_id=user_id,
-        name=name,
-        prefix=secret[:8],
-        expires_at=expires,
-    )
-    accounts.add_credentials(call.tx, [credential], call.now)
-    return secret
+def _noted(row: Row) -> dict[str, Any]:
+    return {"email": row["email"], "is_admin": row["is_admin"], "disabled": _disabled(row)}

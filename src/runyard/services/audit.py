@@ -9,10 +9,12 @@ them: a secret is noted by its name, never with its value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from runyard.domain.access import Action
+from runyard.domain.access import Action, Kind
+from runyard.domain.errors import Forbidden
 from runyard.services.call import Call
 from runyard.store import audit
 from runyard.store.db import Row
@@ -53,34 +55,38 @@ def note(
     )
 
 
-def page(
-    call: Call,
-    entity: str | None,
-    *,
-    actor: str | None = None,
-    action: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    before: int | None,
-    limit: int,
-) -> Sequence[Row]:
-    """Return entries, the newest first; of everything with no entity, for the server's admins.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries. `entity` None: of all, for the server's admins. `action` may be a noun."""
+
+    entity: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def page(call: Call, wanted: Wanted, *, before: int | None, limit: int) -> Sequence[Row]:
+    """Return entries with numbers below `before`, the newest first.
 
     Raises:
         NotFound, Forbidden.
     """
+    return audit.page(call.tx, _checked(call, wanted), before=before, limit=limit)
+
+
+def export(call: Call, wanted: Wanted, *, after: int, limit: int) -> Sequence[Row]:
+    """Return entries with numbers above `after`, the oldest first. Raises as `page`."""
+    return audit.forward(call.tx, _checked(call, wanted), after=after, limit=limit)
+
+
+def _checked(call: Call, wanted: Wanted) -> audit.Filter:
     entity_id = None
-    if entity is not None:
-        entity_id = call.entity(entity, Action.SEE_AUDIT)["id"]
-    else:
-        call.actor.need_instance_admin("read the audit log of the whole server")
-    return audit.page(
-        call.tx,
-        entity_id=entity_id,
-        actor=actor,
-        action=action,
-        since=since,
-        until=until,
-        before=before,
-        limit=limit,
-    )
+    if wanted.entity is not None:
+        entity_id = call.entity(wanted.entity, Action.SEE_AUDIT)["id"]
+    elif not (call.actor.is_admin and call.actor.kind is Kind.USER):
+        raise Forbidden(
+            "only an admin of this server may read the audit log of the whole server",
+            hint="name a team of yours: runyard audit list --entity TEAM; or ask an admin",
+        )
+    return audit.Filter(entity_id, wanted.actor, wanted.action, wanted.since, wanted.until)

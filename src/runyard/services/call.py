@@ -39,17 +39,22 @@ class Call:
     seal: Sealer | None = None
 
     def entity(self, name: str | None, action: Action) -> Row:
-        """Return the entity (the caller's own if None) in which the caller may act.
+        """Return the entity in which the caller may act: by default its own, or, as a service
+        account owns nothing, its team.
 
         Raises:
             NotFound, Forbidden: as `Actor.need`.
         """
-        wanted = name or self.actor.name
-        row = accounts.entity(self.tx, wanted)
+        row = None if name else self._home()
+        wanted = name or (self.actor.name if row is None else row["name"])
+        row = row or accounts.entity(self.tx, wanted)
         if row is None:
             raise NotFound(f"no user or team {wanted!r} that you may see")
         self.actor.need(action, row["id"], wanted, f"user or team {wanted!r}")
         return row
+
+    def _home(self) -> Row | None:
+        return accounts.home_of(self.tx, self.actor.user_id) if self.actor.is_service else None
 
     def visible(self) -> list[str] | None:
         """Return the ids of the entities that the caller may see; None is all of them."""

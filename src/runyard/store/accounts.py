@@ -1,20 +1,21 @@
-"""People, teams, memberships, projects, and the credentials that stand for them."""
+"""Users and their names, projects, and the credentials that stand for people and programs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
-from runyard.domain.access import ADMIN, BUILT_IN, Action, Actor, Kind
+from runyard.domain.access import ADMIN, BUILT_IN, Actor, Kind
 from runyard.domain.items import AgentId, RunId
 from runyard.store import tables as t
 from runyard.store.bulk import insertion
 from runyard.store.db import Row, Tx
-from runyard.store.values import from_text, ms_or_none, to_ms
+from runyard.store.members import actions_of
+from runyard.store.values import from_text, ms_or_none, to_ms, to_text
 
 _E, _U, _M, _K, _P = (
     t.entities.c, t.users.c, t.memberships.c, t.credentials.c, t.projects.c,
@@ -29,6 +30,11 @@ _BY_HASH: Final = (
         _U.disabled_at.is_(None),
         or_(_K.expires_at.is_(None), _K.expires_at > bindparam("now")),
     )
+)
+_BY_NAME: Final = (
+    select(_U.id, _E.name.label("user"), _U.is_admin, _U.queues, _U.kind.label("user_kind"))
+    .join(t.entities, _E.id == _U.id)
+    .where(_E.name == bindparam("name"), _U.disabled_at.is_(None))
 )
 _NEW_CREDENTIALS: Final = insertion(
     t.credentials, "id", "hash", "kind", "user_id", "agent_id", "epoch", "run_id", "name", "prefix",
@@ -62,21 +68,9 @@ def actor_of(tx: Tx, token_hash: str, now: datetime) -> Actor | None:
     row = tx.one(_BY_HASH, {"hash": token_hash, "now": to_ms(now)})
     if row is None:
         return None
-    found = tx.all(_ROLES, {"user": row["user_id"]})
-    roles = {r["team_id"]: r["role"] for r in found}
-    grants = {r["team_id"]: _granted(r) for r in found}
-    is_service = row["user_kind"] == "service"
-    if not is_service:  # everybody administers what is their own
-        roles[row["user_id"]], grants[row["user_id"]] = ADMIN, BUILT_IN[ADMIN]
-    return Actor(
+    return replace(
+        _actor(tx, row, row["user_id"]),
         kind=Kind(row["kind"]),
-        user_id=row["user_id"],
-        name=row["user"],
-        is_admin=row["is_admin"],
-        roles=roles,
-        grants=grants,
-        queues=None if row["queues"] is None else frozenset(from_text(row["queues"])),
-        is_service=is_service,
         agent_id=row["agent_id"] and AgentId(row["agent_id"]),
         epoch=row["epoch"],
         run_id=row["run_id"] and RunId(row["run_id"]),
@@ -84,11 +78,29 @@ def actor_of(tx: Tx, token_hash: str, now: datetime) -> Actor | None:
     )
 
 
-def _granted(row: Row) -> frozenset[Action]:
-    """Return what a role may do; one that nobody knows any more may do nothing."""
-    if row["permissions"] is None:
-        return BUILT_IN.get(row["role"], frozenset())
-    return frozenset(Action.named(name) for name in from_text(row["permissions"]))
+def actor_named(tx: Tx, name: str) -> Actor | None:
+    """Return whom a key of this user would stand for now; None if nobody, or it is disabled."""
+    row = tx.one(_BY_NAME, {"name": name})
+    return None if row is None else _actor(tx, row, row["id"])
+
+
+def _actor(tx: Tx, row: Row, user_id: str) -> Actor:
+    found = tx.all(_ROLES, {"user": user_id})
+    roles = {r["team_id"]: r["role"] for r in found}
+    grants = {r["team_id"]: actions_of(r) for r in found}
+    is_service = row["user_kind"] == "service"
+    if not is_service:  # everybody administers what is their own
+        roles[user_id], grants[user_id] = ADMIN, BUILT_IN[ADMIN]
+    return Actor(
+        kind=Kind.USER,
+        user_id=user_id,
+        name=row["user"],
+        is_admin=row["is_admin"],
+        roles=roles,
+        grants=grants,
+        queues=None if row["queues"] is None else frozenset(from_text(row["queues"])),
+        is_service=is_service,
+    )
 
 
 def add_credentials(tx: Tx, new: Sequence[Credential], now: datetime) -> None:
@@ -128,35 +140,58 @@ def note_use(tx: Tx, used: Sequence[tuple[str, datetime]]) -> None:
     tx.run(_USED, [{"key": key, "at": to_ms(at)} for key, at in used])
 
 
+_KEYS: Final = (
+    select(t.credentials, _E.name.label("user"), _U.team_id)
+    .join(t.entities, _E.id == _K.user_id)
+    .join(t.users, _U.id == _K.user_id)
+    .where(_K.kind == "user")
+)
+
+
 def keys(tx: Tx, user_id: str | None, *, after: str, limit: int) -> Sequence[Row]:
     """Return the keys of a user, or of everybody, in order of their ids."""
-    found = (
-        select(t.credentials, _E.name.label("user"))
-        .join(t.entities, _E.id == _K.user_id)
-        .where(_K.kind == "user", _K.id > after)
-        .order_by(_K.id)
-        .limit(limit)
-    )
+    found = _KEYS.where(_K.id > after).order_by(_K.id).limit(limit)
     return tx.all(found if user_id is None else found.where(_K.user_id == user_id))
 
 
 def key(tx: Tx, key_id: str) -> Row | None:
-    return tx.one(
-        select(t.credentials, _E.name.label("user"))
-        .join(t.entities, _E.id == _K.user_id)
-        .where(_K.kind == "user", _K.id == key_id)
-    )
+    return tx.one(_KEYS.where(_K.id == key_id))
 
 
 def drop_key(tx: Tx, key_id: str) -> None:
     tx.run(delete(t.credentials).where(_K.id == key_id))
 
 
-_ENTITY: Final = select(t.entities).where(_E.name == bindparam("name"))
+def drop_credentials_of(tx: Tx, user_id: str) -> None:
+    """Drop all keys of a user, and the tokens of the agents and runs that stood for it."""
+    tx.run(delete(t.credentials).where(_K.user_id == user_id))
+
+
+# A service account has a name, and nothing under it: it is no entity to whoever asks for one.
+_ENTITY: Final = (
+    select(t.entities)
+    .outerjoin(t.users, _U.id == _E.id)
+    .where(_E.name == bindparam("name"), or_(_U.kind.is_(None), _U.kind != "service"))
+)
+_HOME: Final = (
+    select(t.entities)
+    .join(t.users, _U.team_id == _E.id)
+    .where(_U.id == bindparam("user"))
+)  # fmt: skip
 
 
 def entity(tx: Tx, name: str) -> Row | None:
     return tx.one(_ENTITY, {"name": name})
+
+
+def home_of(tx: Tx, user_id: str) -> Row | None:
+    """Return the team that a service account belongs to."""
+    return tx.one(_HOME, {"user": user_id})
+
+
+def is_taken(tx: Tx, name: str) -> bool:
+    """Tell whether a user, a team or a service account has the name."""
+    return tx.one(select(_E.id).where(_E.name == name)) is not None
 
 
 def add_entity(tx: Tx, entity_id: str, name: str, kind: str, now: datetime) -> None:
@@ -166,61 +201,83 @@ def add_entity(tx: Tx, entity_id: str, name: str, kind: str, now: datetime) -> N
     )
 
 
-def add_user(tx: Tx, user_id: str, *, is_admin: bool) -> None:
-    tx.run(insert(t.users), {"id": user_id, "is_admin": is_admin})
+def add_user(
+    tx: Tx, user_id: str, *, is_admin: bool, email: str | None = None, vouched: bool = False
+) -> None:
+    tx.run(
+        insert(t.users),
+        {"id": user_id, "is_admin": is_admin, "email": email, "email_vouched": vouched},
+    )
+
+
+def add_service(tx: Tx, user_id: str, team_id: str, queues: Sequence[str] | None) -> None:
+    tx.run(
+        insert(t.users),
+        {
+            "id": user_id, "is_admin": False, "kind": "service", "team_id": team_id,
+            "queues": None if queues is None else to_text(queues),
+        },
+    )  # fmt: skip
 
 
 def any_user(tx: Tx) -> bool:
     return tx.one(select(_U.id).limit(1)) is not None
 
 
-_USERS: Final = select(
-    _U.id, _U.is_admin, _E.name, _E.created_at
-).join(t.entities, _E.id == _U.id)  # fmt: skip
+_TEAM: Final = t.entities.alias("team")
+_USERS: Final = (
+    select(t.users, _E.name, _E.created_at, _TEAM.c.name.label("team"))
+    .join(t.entities, _E.id == _U.id)
+    .outerjoin(_TEAM, _TEAM.c.id == _U.team_id)
+)
+_SERVICES: Final = (
+    _USERS.add_columns(_M.role, t.roles.c.permissions)
+    .join(t.memberships, (_M.user_id == _U.id) & (_M.team_id == _U.team_id))
+    .outerjoin(t.roles, (t.roles.c.team_id == _M.team_id) & (t.roles.c.name == _M.role))
+)
 
 
-def users(tx: Tx, *, after: str, limit: int) -> Sequence[Row]:
-    return tx.all(_USERS.where(_U.id > after).order_by(_U.id).limit(limit))
+def users(tx: Tx, kind: str | None, *, after: str, limit: int) -> Sequence[Row]:
+    """Return users of a kind, or of all kinds, in order of their ids."""
+    found = _USERS.where(_U.id > after).order_by(_U.id).limit(limit)
+    return tx.all(found if kind is None else found.where(_U.kind == kind))
 
 
 def user(tx: Tx, name: str) -> Row | None:
     return tx.one(_USERS.where(_E.name == name))
 
 
-def teams(tx: Tx, user_id: str | None, *, after: str, limit: int) -> Sequence[Row]:
-    """Return the teams of a user with the role there, or all teams."""
-    found = select(t.entities).where(_E.kind == "team", _E.id > after)
-    if user_id is not None:
-        found = found.where(_E.id.in_(select(_M.team_id).where(_M.user_id == user_id)))
-    return tx.all(found.order_by(_E.id).limit(limit))
+def services(tx: Tx, team_id: str, *, after: str, limit: int) -> Sequence[Row]:
+    """Return the service accounts of a team with their roles, in order of their ids."""
+    found = _SERVICES.where(_U.team_id == team_id, _U.id > after)
+    return tx.all(found.order_by(_U.id).limit(limit))
 
 
-def memberships_of(tx: Tx, user_id: str) -> Sequence[Row]:
-    """Return team name and role."""
-    return tx.all(
-        select(_E.name.label("team"), _M.role)
-        .join(t.entities, _E.id == _M.team_id)
-        .where(_M.user_id == user_id)
-        .order_by(_E.name)
+def service(tx: Tx, team_id: str, name: str) -> Row | None:
+    return tx.one(_SERVICES.where(_U.team_id == team_id, _E.name == name))
+
+
+def count_services(tx: Tx, team_id: str) -> int:
+    found: int = tx.scalar(select(func.count()).select_from(t.users).where(_U.team_id == team_id))
+    return found
+
+
+def edit_user(tx: Tx, user_id: str, values: Mapping[str, Any]) -> None:
+    """Change columns of a user; `queues` is a list or None, `disabled_at` a time or None."""
+    stored = dict(values)
+    if stored.get("queues") is not None:
+        stored["queues"] = to_text(stored["queues"])
+    if "disabled_at" in stored:
+        stored["disabled_at"] = ms_or_none(stored["disabled_at"])
+    tx.run(update(t.users).where(_U.id == user_id).values(**stored))
+
+
+def working_admins(tx: Tx) -> set[str]:
+    """Return the ids of the server's admins who are not disabled, and lock their rows."""
+    found = tx.all(
+        select(_U.id).where(_U.is_admin, _U.disabled_at.is_(None)).with_for_update(key_share=True)
     )
-
-
-def members(tx: Tx, team_id: str) -> Sequence[Row]:
-    return tx.all(
-        select(_E.name.label("user"), _M.role, _M.user_id)
-        .join(t.entities, _E.id == _M.user_id)
-        .where(_M.team_id == team_id)
-        .order_by(_E.name)
-    )
-
-
-def set_role(tx: Tx, team_id: str, user_id: str, role: str) -> None:
-    drop_member(tx, team_id, user_id)
-    tx.run(insert(t.memberships), {"team_id": team_id, "user_id": user_id, "role": role})
-
-
-def drop_member(tx: Tx, team_id: str, user_id: str) -> int:
-    return tx.run(delete(t.memberships).where(_M.team_id == team_id, _M.user_id == user_id))
+    return {row["id"] for row in found}
 
 
 _PROJECT: Final = select(_P.id).where(

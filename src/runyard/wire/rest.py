@@ -41,78 +41,6 @@ class Problem(Out):
     request_id: str = ""
 
 
-# -- people ------------------------------------------------------------------------------
-
-
-class MembershipOut(Out):
-    team: str
-    role: str
-
-
-class MeOut(Out):
-    kind: str
-    name: str
-    is_admin: bool
-    entity: str
-    teams: list[MembershipOut]
-    server_version: str
-
-
-class UserIn(In):
-    name: Name
-    is_admin: bool = False
-
-
-class UserOut(Out):
-    id: str
-    name: str
-    is_admin: bool
-    created_at: datetime
-
-
-class TeamIn(In):
-    name: Name
-
-
-class TeamOut(Out):
-    id: str
-    name: str
-    created_at: datetime
-
-
-class MemberIn(In):
-    role: Name
-
-
-class MemberOut(Out):
-    user: str
-    role: str
-
-
-class KeyIn(In):
-    """`user` is for admins who make a key for somebody else."""
-
-    name: Name = "key"
-    user: str | None = None
-    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
-
-
-class KeyOut(Out):
-    id: str
-    name: str
-    user: str
-    prefix: str
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-
-
-class NewKeyOut(KeyOut):
-    """`key` is shown this once."""
-
-    key: str
-
-
 # -- queues ------------------------------------------------------------------------------
 
 
@@ -162,11 +90,15 @@ class RunRef(Out):
 
 
 class SubmittedItem(Out):
-    """`spec` is what will run, everything resolved; left out with `?minimal=true`."""
+    """`spec` is what will run, everything resolved; left out with `?minimal=true`.
+
+    `warnings` are about what was submitted, such as values that the job does not know.
+    """
 
     id: str
     run: RunRef
     spec: dict[str, Any] | None = None
+    warnings: list[str] = []
 
 
 class SubmitOut(Out):
@@ -258,11 +190,16 @@ class StopIn(In):
 
 
 class JobIn(In):
-    """`source`: kind image, git or code, and its fields; see the docs, "Jobs"."""
+    """`source`: kind image, git or code, and its fields; see the docs, "Jobs".
+
+    `input_schemas`: JSON schemas by `@wandb.config` or the name of a file; null keeps those of
+    the newest version, {} lifts them.
+    """
 
     source: dict[str, Any]
     description: Annotated[str, Field(max_length=4096)] = ""
     aliases: list[str] = []
+    input_schemas: dict[str, Any] | None = None
 
 
 class JobPatch(In):
@@ -290,6 +227,7 @@ class JobVersionOut(Out):
     description: str
     created_by: str
     created_at: datetime
+    input_schemas: dict[str, Any] = {}
     created: bool = False  # whether this request made it
 
 
