@@ -10,18 +10,16 @@ given to another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from runyard.domain import outcomes
 from runyard.domain.access import Kind
-from runyard.domain.agents import Agent
-from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, StaleLease
+from runyard.domain.errors import NotFound, RunyardError
 from runyard.domain.items import (
     LEASE_TTL,
     AgentId,
-    Failure,
     ItemState,
     Lease,
     LeaseToken,
@@ -29,8 +27,7 @@ from runyard.domain.items import (
 )
 from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import Mode
-from runyard.domain.workloads import Handle, Observation, Phase
-from runyard.services import choosing
+from runyard.services import choosing, secrets
 from runyard.services.call import RUN_PREFIX, Call, token_hash
 from runyard.store import accounts, agents, attempts, items, waiting
 from runyard.store.items import Pair
@@ -105,7 +102,9 @@ def _adopted(call: Call, pair: Pair) -> wire.Held:
     handle = attempts.handle_of(row)
     held.log_size = row["log_size"] - row["log_base"]
     if handle is None:
-        held.run_token = _run_tokens(call, [pair])[0]
+        held.run_token = run_tokens(call, [pair])[0]
+        given = secrets.values_for(call, [pair.spec])[0]
+        held.secrets = given if isinstance(given, dict) else None  # the agent misses what it needs
     else:
         held.handle = wire.HandleData(handle.driver, handle.version, dict(handle.data))
     return held
@@ -123,141 +122,6 @@ def renew(call: Call, agent_id: AgentId, holding: Sequence[str]) -> wire.Polled:
         lost=[item_id for item_id in holding if item_id not in rows],
         stop=[wire.Stop(p.item.id, p.policy.stop_grace) for p in found.values()],
     )
-
-
-def move(call: Call, agent: Agent, moves: Sequence[wire.AnyMove]) -> list[wire.Moved]:
-    """Make the moves in their order, each answered by itself: one bad token spoils no other."""
-    before = items.locked(call.tx, [m.item_id for m in moves])
-    moving = _Moving(call, agent.id, before)
-    answers = [moving.one(m) for m in moves]
-    moving.write(actor=f"agent {agent.name}")
-    return [a if isinstance(a, wire.Moved) else a() for a in answers]
-
-
-class _Moving:
-    """One batch of moves: decided on values one by one, written together."""
-
-    def __init__(self, call: Call, agent_id: AgentId, before: dict[str, Pair]) -> None:
-        self._call = call
-        self._agent_id = agent_id
-        self._before = before
-        self._now = {item_id: Outcome(p.item, p.run) for item_id, p in before.items()}
-        self._claims: list[Pair] = []
-        self._handles: list[tuple[str, int, Handle, int]] = []
-        self._seen: dict[str, tuple[str, int, Observation]] = {}
-        self._tokens: dict[str, str] = {}
-
-    def one(self, m: wire.AnyMove) -> wire.Moved | Callable[[], wire.Moved]:
-        try:
-            return self._one(m)
-        except RunyardError as error:
-            return wire.Moved(code=error.code, message=error.message)
-
-    def _one(self, m: wire.AnyMove) -> wire.Moved | Callable[[], wire.Moved]:
-        pair, state = self._before.get(m.item_id), self._now.get(m.item_id)
-        if pair is None or state is None:
-            raise StaleLease(f"no item {m.item_id}")
-        item = state.item.held_by(self._agent_id, LeaseToken(m.token), self._call.now)
-        match m:
-            case wire.Claim():
-                return self._claim(pair, state)
-            case wire.Release():
-                self._now[item.id] = outcomes.released(item, state.run, self._call.now)
-            case wire.Keep():
-                _need_claim(state)
-                handle = Handle(m.handle.driver, m.handle.version, m.handle.data)
-                self._handles.append((item.id, item.attempt, handle, m.gpus))
-            case wire.Observe():
-                _need_claim(state)
-                self._observe(pair, state, _observation(m))
-            case wire.Fail():
-                self._fail(pair, replace(state, item=item), m)
-            case wire.Warn():
-                items.warn(self._call.tx, item.id, m.stage[:16], m.message[:4096], self._call.now)
-        return wire.Moved()
-
-    def _claim(self, pair: Pair, state: Outcome) -> wire.Moved | Callable[[], wire.Moved]:
-        if state.item.state is not ItemState.CLAIMED:
-            became = outcomes.claimed(state.item, state.run, self._call.now)
-            self._now[pair.item.id] = became
-            self._claims.append(replace(pair, item=became.item, run=became.run))
-        else:  # the first answer was lost on its way; the token in it is of no use to anybody
-            self._tokens[pair.item.id] = _run_tokens(self._call, [pair])[0]
-        # The tokens of a batch are written together, after all moves were decided.
-        return lambda: wire.Moved(run_token=self._tokens[pair.item.id])
-
-    def _observe(self, pair: Pair, state: Outcome, seen: Observation) -> None:
-        item = state.item
-        self._now[item.id] = outcomes.observed(item, state.run, seen, pair.policy, self._call.now)
-        self._seen[item.id] = (item.id, item.attempt, seen)
-
-    def _fail(self, pair: Pair, state: Outcome, m: wire.Fail) -> None:
-        item, failure = state.item, Failure(m.stage[:16], m.message[:4096])
-        decide = outcomes.host_failed if m.host else outcomes.failed
-        self._now[item.id] = decide(item, state.run, failure, pair.policy, self._call.now)
-        if m.detail:
-            items.explain(self._call.tx, item.id, m.detail[:MAX_DETAIL])
-
-    def write(self, actor: str) -> None:
-        call = self._call
-        changed = [
-            (self._before[item_id], outcome)
-            for item_id, outcome in self._now.items()
-            if outcome.item != self._before[item_id].item
-            or outcome.run != self._before[item_id].run
-        ]
-        items.save(call.tx, changed, now=call.now, actor=actor)
-        if self._claims:
-            opened = [
-                (p.item.id, p.item.attempt, p.item.lease.agent_id, p.run.id)
-                for p in self._claims
-                if p.item.lease
-            ]
-            attempts.begin(call.tx, opened, call.now)
-            made = _run_tokens(call, self._claims)
-            self._tokens |= {p.item.id: token for p, token in zip(self._claims, made, strict=True)}
-        if self._handles:
-            attempts.keep(call.tx, self._handles)
-        if self._seen:
-            attempts.see(call.tx, list(self._seen.values()), call.now)
-        told = {item_id for item_id, (_, _, o) in self._seen.items() if o.phase.is_final}
-        _after(call, changed, closed=told)
-
-
-def _after(
-    call: Call, changed: Sequence[tuple[Pair, Outcome]], *, closed: Collection[str] = ()
-) -> None:
-    """What follows from moves: ended tries are closed and lose their tokens, requeued items wake
-    agents. `closed` are the items whose attempt has its end written already.
-    """
-    open_still = [
-        (o.item.id, o.item.attempt)
-        for p, o in changed
-        if o.item.lease is None
-        and (p.item.state is ItemState.CLAIMED or o.item.attempt > p.item.attempt)
-        and o.item.id not in closed
-    ]
-    attempts.close(call.tx, open_still, call.now)
-    over = [
-        p.run.id
-        for p, o in changed
-        if o.item.state.is_final
-        or (o.item.state is ItemState.PENDING and p.item.state is ItemState.CLAIMED)
-    ]
-    if over:
-        accounts.drop_run_tokens(call.tx, over)
-
-
-def expire(call: Call) -> int:
-    """Take back every overdue item. Run by the server's sweeper, every few seconds."""
-    overdue = waiting.overdue(call.tx, call.now)
-    moves = [(p, outcomes.expired(p.item, p.run, call.now)) for p in overdue]
-    items.save(call.tx, moves, now=call.now, actor="server")
-    _after(call, moves)
-    for p in overdue:
-        if p.item.lease is not None:  # should its agent be back by now, it shall know
-            call.tx.announce(f"agent:{p.item.lease.agent_id}")
-    return len(moves)
 
 
 def _held(pair: Pair) -> wire.Held:
@@ -279,7 +143,7 @@ def _held(pair: Pair) -> wire.Held:
     )
 
 
-def _run_tokens(call: Call, pairs: Sequence[Pair]) -> list[str]:
+def run_tokens(call: Call, pairs: Sequence[Pair]) -> list[str]:
     """Give each attempt a token that can write its own run, and dies with the attempt (T15)."""
     secrets = [RUN_PREFIX + call.new_secret() for _ in pairs]
     accounts.add_credentials(
@@ -299,16 +163,12 @@ def _run_tokens(call: Call, pairs: Sequence[Pair]) -> list[str]:
     return secrets
 
 
-def _need_claim(state: Outcome) -> None:
-    if state.item.state is not ItemState.CLAIMED:
-        raise Conflict(f"item {state.item.id} is {state.item.state}; claim it first")
-
-
-def _observation(m: wire.Observe) -> Observation:
-    try:
-        return Observation(Phase(m.phase), m.exit_code, m.reason[:4096])
-    except ValueError:
-        raise Invalid(f"phase: {m.phase!r} is none of {', '.join(Phase)}") from None
+def _claimed(run_token: str, given: secrets.Given) -> wire.Moved:
+    """Answer a claim. Without its secrets the item is not to start: its agent reports why."""
+    if isinstance(given, RunyardError):
+        told = f"{given.message}\n{given.hint}" if given.hint else given.message
+        return wire.Moved(code=given.code, message=told)
+    return wire.Moved(run_token=run_token, secrets=given)
 
 
 def need_upload(call: Call, agent_id: AgentId, item_id: str, digest: str) -> None:
@@ -335,7 +195,7 @@ def give_back(call: Call, agent_id: AgentId, agent_name: str) -> None:
     leased = [p for p in found if p.item.state is ItemState.LEASED]
     moves = [(p, outcomes.released(p.item, p.run, call.now)) for p in leased]
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
-    _after(call, moves)
+    following.after(call, moves)
 
 
 def cancel_pinned(call: Call, agent_name: str, queue_ids: Sequence[QueueId]) -> None:
@@ -343,4 +203,4 @@ def cancel_pinned(call: Call, agent_name: str, queue_ids: Sequence[QueueId]) -> 
     pinned = waiting.pinned_to(call.tx, queue_ids, agent_name) if queue_ids else []
     moves = [(p, outcomes.cancelled(p.item, p.run, call.now)) for p in pinned]
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
-    _after(call, moves)
+    following.after(call, moves)

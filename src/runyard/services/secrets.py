@@ -32,7 +32,7 @@ from runyard.store.values import from_text
 
 MAX_SECRETS: Final = 1000  # of one entity
 MAX_DESCRIPTION: Final = 500  # characters
-Values = dict[str, str]
+Given = dict[str, str] | RunyardError | None
 
 
 def put(
@@ -178,9 +178,7 @@ def check_job(call: Call, entity_id: str, entity: str, wanted: Mapping[str, str]
         )
 
 
-def values_for(
-    call: Call, specs: Sequence[Mapping[str, Any]]
-) -> list[Values | RunyardError | None]:
+def values_for(call: Call, specs: Sequence[Mapping[str, Any]]) -> list[Given]:
     """Return, for each item's spec, what its references stand for: variables and values.
 
     None is an item without references to the store. An error takes the place of the values of
@@ -191,7 +189,7 @@ def values_for(
         (row["entity"], row["name"]): row
         for row in secrets.sealed_of(call.tx, _pairs(wanted))
     }  # fmt: skip
-    found: list[Values | RunyardError | None] = []
+    found: list[Given] = []
     for refs in wanted:
         try:
             values = {v: _value(call, ref, rows) for v, ref in refs.items()}
