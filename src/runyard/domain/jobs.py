@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from runyard.domain.errors import Invalid, Violation
+from runyard.domain.secrets import job_ref_faults
 
 LATEST: Final = "latest"
 _ALIAS = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -39,7 +40,8 @@ class Source:
     IMAGE uses `image`; GIT uses `remote`, `commit` (full), `submodules` and `patch`, the digest
     of an uploaded diff of uncommitted changes; CODE uses `archive`, the digest of an uploaded
     archive. `build_context`, `dockerfile` and `base_image` are for building, `runtime` is the
-    Python version ("3.11"), `services` maps auxiliary services to "always" or "never".
+    Python version ("3.11"), `services` maps auxiliary services to "always" or "never", `secrets`
+    variables to names of secrets.
     """
 
     kind: SourceKind
@@ -55,6 +57,7 @@ class Source:
     base_image: str = ""
     runtime: str = ""
     services: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that say something, ready for JSON."""
@@ -119,7 +122,7 @@ def _misfits(data: Mapping[str, Any]) -> list[Violation]:
     services = data.get("services", {})
     if not isinstance(services, Mapping) or set(services.values()) - {"always", "never"}:
         wrong.append(Violation("source.services", "maps names to 'always' or 'never'"))
-    return wrong
+    return wrong + job_ref_faults(data.get("secrets", {}))
 
 
 @dataclass(frozen=True, slots=True)
