@@ -12,25 +12,26 @@ stopping and discarding all are. `stop` and `lose` are the two wishes that reach
 from __future__ import annotations
 
 import asyncio
-import traceback
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from runyard.agent.bench import Bench
+from runyard.agent.faults import Fault, fault_of
 from runyard.agent.logs import Log, ship
 from runyard.agent.masking import Mask
+from runyard.agent.patience import Patience
 from runyard.agent.rendering import Draft, NeedsBuilder, completed, draft
 from runyard.agent.telling import MAX_DETAIL, Teller
 from runyard.agent.workspace import Note
-from runyard.domain.errors import Rejected, RunyardError, StaleLease, Unavailable
+from runyard.domain.errors import RunyardError, StaleLease, Unavailable
 from runyard.domain.items import Stage
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
-from runyard.drivers.base import Driver
+from runyard.drivers.base import Driver, Unreached
 from runyard.wire.agent import Held
 
 logger = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class Attempt:
         self._submitting = held.claimed and held.handle is None
         self._server = Teller(held, bench.courier, self._interrupt)
         self._said = bytearray()  # progress of fetching, for the failure's detail
-        self._start_limit: asyncio.Timeout | None = None
+        self._patience = Patience(held, self._server.warn)
         self._log = logger.bind(
             item=held.item_id,
             run=held.spec.get("run_id"),
@@ -128,16 +129,13 @@ class Attempt:
             await self._ended()
         except _Stopped:
             self._stage = Stage.RUN
-            await self._fail("stopped before it started", detail="")
-        except NeedsBuilder as error:
-            self._stage = Stage.BUILD
-            await self._fail(_words(error))
-        except RunyardError as error:
-            await self._fail(_words(error))
-        except Exception:
-            self._log.exception("attempt failed", stage=self._stage)
-            detail = traceback.format_exc()
-            await self._fail("internal error of the agent; see the detail", detail=detail)
+            await self._fail(Fault("stopped before it started", is_hosts=False, detail=""))
+        except Exception as error:
+            if isinstance(error, NeedsBuilder):
+                self._stage = Stage.BUILD
+            elif not isinstance(error, RunyardError):
+                self._log.exception("attempt failed", stage=self._stage)
+            await self._fail(fault_of(error))
         finally:
             self.holds = False
             self._bench.live.discard(self.held.key)
@@ -149,7 +147,7 @@ class Attempt:
             raise self._interruption
         if self._handle is not None:
             self._recall()
-            await self._within(None, self._follow(driver, self._handle))
+            await self._patience.within(None, self._follow(driver, self._handle))
         else:
             drafted = draft(
                 self.held, driver.capabilities, self._bench.grants, base_url=self._bench.base_url
@@ -158,23 +156,8 @@ class Attempt:
             gpus = await self._take_gpus(drafted)
             token = await self._claim()
             start = self._start(driver, drafted, gpus, token)
-            await self._within(self.held.start_timeout_s or None, start)
+            await self._patience.within(self.held.start_timeout_s or None, start)
         await self._ended()
-
-    async def _within(self, seconds: float | None, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work; the workload must run in time. What runs already has all the time."""
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                self._start_limit = limit
-                await work
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise Rejected(
-                f"the workload was not running {self.held.start_timeout_s} s after the claim",
-                hint="see `start_timeout` in the queue's policy: runyard queue show "
-                f"{self.held.spec.get('queue', 'QUEUE')}",
-            ) from None
 
     async def _take_gpus(self, drafted: Draft) -> tuple[str, ...]:
         rack, key = self._bench.gpus, self.held.key
@@ -198,7 +181,7 @@ class Attempt:
     async def _start(
         self, driver: Driver, drafted: Draft, gpus: tuple[str, ...], token: str | None
     ) -> None:
-        self._stage, self._submitting = Stage.FETCH, True
+        self._stage = Stage.FETCH
         fetched = await self._insist(
             partial(self._bench.sources.fetch, self.held, drafted, log=self._hear)
         )
@@ -212,11 +195,19 @@ class Attempt:
             gpus=gpus,
         )
         self._note(workload)
-        handle = await self._insist(partial(driver.submit, workload))
+        handle = await self._insist(partial(self._submit, driver, workload))
         self._handle = handle
         self._server.keep(handle, len(workload.gpus))
         self._log.info("started", resource=driver.name)
         await self._follow(driver, handle)
+
+    async def _submit(self, driver: Driver, workload: Workload) -> Handle:
+        before, self._submitting = self._submitting, True
+        try:
+            return await driver.submit(workload)
+        except Unreached:  # nothing more was begun than before
+            self._submitting = before
+            raise
 
     async def _follow(self, driver: Driver, handle: Handle) -> None:
         """Report what is seen of the workload, and its end only after all of its output."""
@@ -245,7 +236,7 @@ class Attempt:
                 async with aclosing(driver.watch(handle)) as observations:
                     async for seen in observations:
                         self.phase = seen.phase
-                        self._mind_the_start(seen.phase)
+                        self._patience.saw(seen.phase)
                         if seen.phase.is_final:
                             return seen
                         # That it waits is known from the claim; why it waits is news.
@@ -253,19 +244,10 @@ class Attempt:
                             self._server.saw(seen)
                         last = seen
             except Unavailable as error:
-                self._server.warn(Stage.RUN, error.message)
+                self._patience.is_away(Stage.RUN, error)
                 await asyncio.sleep(error.retry_after.total_seconds())
             else:
                 raise RuntimeError(f"{driver.name} ended its watch without a final observation")
-
-    def _mind_the_start(self, phase: Phase) -> None:
-        limit = self._start_limit
-        if limit is None or limit.expired():
-            return
-        if phase is not Phase.QUEUED:
-            limit.reschedule(None)
-        elif limit.when() is None and self.held.start_timeout_s:  # adopted while it waited
-            limit.reschedule(asyncio.get_running_loop().time() + self.held.start_timeout_s)
 
     async def _ship(self, driver: Driver, handle: Handle, log: Log) -> None:
         """Send the output. Losing it is no reason to lose the run, losing the item is."""
@@ -289,14 +271,16 @@ class Attempt:
         with suppress(RunyardError):
             await self._server.release()
 
-    async def _fail(self, message: str, *, detail: str | None = None) -> None:
+    async def _fail(self, fault: Fault) -> None:
         """Make an end of what there is, then say why: a failed item has nothing running."""
         await self._ended()
-        text = self._said.decode(errors="replace") if detail is None else detail
+        text = self._said.decode(errors="replace") if fault.detail is None else fault.detail
         self.holds = False
-        self._log.warning("item failed", stage=self._stage, why=message)
+        # What has run is never run again for a fault of its host, nor what may have.
+        host = fault.is_hosts and not self._may_have_run
+        self._log.warning("item failed", stage=self._stage, why=fault.message, host=host)
         try:
-            await self._server.fail(self._stage, message, text)
+            await self._server.fail(self._stage, fault.message, text, host=host)
         except RunyardError as error:
             self._log.warning("the failure was not taken", why=error.message)
 
@@ -323,6 +307,10 @@ class Attempt:
         others = self._bench.live - {self.held.key}
         return await self._insist(partial(self._driver.leftovers, others))
 
+    @property
+    def _may_have_run(self) -> bool:
+        return self.held.handle is not None or self.phase not in (None, Phase.QUEUED)
+
     # -- small things --------------------------------------------------------------------
 
     def _note(self, workload: Workload) -> None:
@@ -342,22 +330,10 @@ class Attempt:
         del self._said[:-MAX_DETAIL]
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        while True:
-            try:
-                return await call()
-            except Unavailable as error:
-                self._server.warn(self._stage, error.message)
-                await asyncio.sleep(error.retry_after.total_seconds())
+        return await self._patience.insist(call, self._stage)
 
 
 def _handle(held: Held) -> Handle | None:
     if held.handle is None:
         return None
     return Handle(held.handle.driver, held.handle.version, held.handle.data)
-
-
-def _words(error: RunyardError) -> str:
-    """Return what the submitter is told: the message, each violation it lacks, the hint."""
-    lines = [error.message]
-    lines += [str(v) for v in error.violations if v.message not in error.message]
-    return "\n".join([*lines, error.hint] if error.hint else lines)

@@ -26,7 +26,7 @@ from typing import Final
 
 from runyard.agent.commands import running
 from runyard.agent.requirements import Requirements, read_requirements
-from runyard.domain.errors import Rejected, Unavailable
+from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.sources import check_runtime
 
 Log = Callable[[bytes], Awaitable[None] | None]
@@ -78,6 +78,7 @@ class Environments:
 
         Raises:
             Rejected: uv refuses: no such package or Python; its last lines are the message.
+            HostFault: uv, or the Python that the agent itself runs on, is not there any more.
             Unavailable: the package index could not be reached.
         """
         wanted = await asyncio.to_thread(read_requirements, directory)
@@ -117,7 +118,8 @@ class Environments:
         self, place: Path, directory: Path, wanted: Requirements, version: str, log: Log
     ) -> None:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)  # half of an earlier one
-        uv = self._uv or _find_uv()
+        uv = self._uv or find_uv()
+        check_python()
         interpreter = sys.executable if version == _own_version() else version
         install = ("pip", "install", "--python", str(place / "bin" / "python"), "-r", wanted.file)
         try:
@@ -140,12 +142,15 @@ class Environments:
 
     async def _run(self, argv: tuple[str, ...], directory: Path, log: Log) -> None:
         last: deque[bytes] = deque(maxlen=20)
-        async with running(argv, directory=directory, env=self._env()) as process:
-            assert process.stdout is not None
-            while line := await process.stdout.readline():
-                last.append(line[:2000])
-                await _say(log, line)
-            code = await process.wait()
+        try:
+            async with running(argv, directory=directory, env=self._env()) as process:
+                assert process.stdout is not None
+                while line := await process.stdout.readline():
+                    last.append(line[:2000])
+                    await _say(log, line)
+                code = await process.wait()
+        except FileNotFoundError as error:
+            raise HostFault(f"{argv[0]} is not on the agent's host any more") from error
         if code:
             raise _refused(argv[1], b"".join(last).decode(errors="replace").strip())
 
@@ -183,10 +188,22 @@ def _own_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def _find_uv() -> str:
+def find_uv() -> str:
+    """Return the path of uv. Raises: HostFault: it is not there any more."""
     from uv import find_uv_bin  # 15 ms that only the first environment pays
 
-    return find_uv_bin()
+    try:
+        return find_uv_bin()
+    except FileNotFoundError as error:
+        raise HostFault(
+            "uv is not on the agent's host any more", hint="install it again"
+        ) from error
+
+
+def check_python() -> None:
+    """Pass if the Python that runs this could be started again. Raises: HostFault."""
+    if not os.access(sys.executable, os.X_OK):
+        raise HostFault(f"{sys.executable} is not on the agent's host any more")
 
 
 def _used(ready: Path) -> bool:

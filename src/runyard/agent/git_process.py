@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from runyard.agent.commands import running
 from runyard.domain import git_limits
-from runyard.domain.errors import Rejected, TooMuch
+from runyard.domain.errors import HostFault, Rejected, TooMuch
 from runyard.domain.sources import TRANSPORTS
 
 _LONGEST_ANSWER: Final = 256 << 20
@@ -73,7 +73,7 @@ class Git:
             async with running(argv, directory=self.directory, env=env, talks=True) as process:
                 answer, said = await _converse(process, stdin)
         except FileNotFoundError as error:
-            raise Rejected("git is not installed on the agent's host") from error
+            raise HostFault("git is not installed on the agent's host") from error
         return process.returncode or 0, answer, said.decode(errors="replace")
 
 

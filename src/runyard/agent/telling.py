@@ -73,8 +73,8 @@ class Teller:
         self.drop_news()
         await self._courier.move(self._observe(final))
 
-    async def fail(self, stage: Stage, message: str, detail: str) -> None:
-        """Fail the item; `detail` is cut to its end."""
+    async def fail(self, stage: Stage, message: str, detail: str, *, host: bool = False) -> None:
+        """Fail the item; `detail` is cut to its end. `host`: it may go to another host."""
         self.drop_news()
         await self._courier.move(
             Fail(
@@ -83,6 +83,7 @@ class Teller:
                 stage=stage,
                 message=self.masked(message),
                 detail=self.masked(detail)[-MAX_DETAIL:],
+                host=host,
             )
         )
 

@@ -19,9 +19,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
+from runyard.domain.errors import Unavailable
 from runyard.domain.workloads import Handle, Observation, Workload
+
+
+class Unreached(Unavailable):
+    """The backend could not even be asked, so this call has begun nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,14 @@ class Driver(Protocol):
             Rejected: something an operator must mend; the message says what.
         """
 
+    async def disks(self) -> Collection[Path]:
+        """Return the directories of this host that workloads fill; they must not be full.
+
+        Raises:
+            Unavailable.
+        """
+        ...
+
     def render(self, workload: Workload, /) -> Mapping[str, Any]:
         """Return the request that `submit` would send, secrets masked. Pure: no I/O, no clock.
 
@@ -58,7 +72,8 @@ class Driver(Protocol):
         """Start the workload and return as soon as the backend has accepted it.
 
         Raises:
-            Rejected, Unavailable.
+            Rejected: the workload is at fault. HostFault: this host is; nothing was started.
+            Unavailable, Unreached.
         """
         ...
 

@@ -22,10 +22,11 @@ from typing import Any, Final
 import aiodocker
 import aiohttp
 
-from runyard.domain.errors import Rejected, Unavailable
+from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
-from runyard.drivers.base import Capabilities
+from runyard.drivers.base import Capabilities, Unreached
 from runyard.drivers.docker_auth import login_for, with_registry
+from runyard.drivers.docker_faults import is_of_host, is_of_way
 from runyard.drivers.docker_request import (
     KEY_LABEL,
     ROOT_LABEL,
@@ -87,6 +88,14 @@ class DockerDriver:
                 hint="start the engine, or set `host` in the agent's file; "
                 "docker --host ADDRESS info shows whether an address answers",
             ) from error
+
+    async def disks(self) -> Collection[Path]:
+        """Return where a local engine keeps images and containers, if this process sees it."""
+        if not self._address.startswith(_UNIX):
+            return ()
+        with self._asking("info"):
+            root = Path((await self._docker().system.info()).get("DockerRootDir") or "/nowhere")
+        return [root] if await asyncio.to_thread(root.is_dir) else []
 
     def render(self, workload: Workload, /) -> Mapping[str, Any]:
         return container_request(workload, self._host(), masked=True)
@@ -204,9 +213,13 @@ class DockerDriver:
 
     async def _bring_up(self, key: str, request: Mapping[str, Any], platform: str | None) -> None:
         """Create and start the container, if nobody has before."""
-        found = await self._inspect(key)
+        try:
+            found = await self._inspect(key)
+            if found is None:
+                await self._provide(request["Image"], platform)
+        except Unavailable as error:
+            raise Unreached(error.message) from error
         if found is None:
-            await self._provide(request["Image"], platform)
             found = await self._create(key, request)
         else:
             found = await self._started_by_another(key, found)
@@ -218,7 +231,10 @@ class DockerDriver:
             with self._asking(key):
                 await self._docker().containers.create(dict(request), name=key)
                 return await self._inspect(key)
-        except Rejected:  # is the name taken? Docker's and podman's answers to that differ
+        except (
+            Rejected,
+            HostFault,
+        ):  # is the name taken? Docker's and podman's answers to that differ
             found = await self._inspect(key)
             for _ in range(round(_MOMENT / _LOOK)):
                 if found is not None:
@@ -252,7 +268,7 @@ class DockerDriver:
         try:
             with self._asking(key):
                 await self._container(key).start()
-        except Rejected:
+        except (Rejected, HostFault):
             await self._delete(key)  # it would be in the way of the next attempt's inspection
             raise
 
@@ -269,9 +285,10 @@ class DockerDriver:
             )
         try:
             await self._pull(image, platform)
-        except (Rejected, TimeoutError) as error:
+        except (Rejected, HostFault, TimeoutError) as error:
             if not local:
-                raise Rejected(
+                is_rejected = isinstance(error, Rejected) and not is_of_way(error.message)
+                raise (Rejected if is_rejected else HostFault)(
                     f"image {image} is not on this host and cannot be pulled: "
                     f"{str(error) or f'no progress for {_STALLED:.0f} s'}",
                     hint=f"try it by hand: docker pull {image}",
@@ -318,7 +335,7 @@ class DockerDriver:
 
         Raises:
             Unavailable: no connection, or one that broke.
-            Rejected: the engine's answer was no, with its own words.
+            Rejected, HostFault: the engine's answer was no, with its own words.
         """
         try:
             yield
@@ -326,7 +343,8 @@ class DockerDriver:
             if error.status == _NO_ENGINE:
                 raise Unavailable(f"no container engine at {self._address}") from error
             if error.status not in unless:
-                raise Rejected(f"the engine refuses {what}: {error.message}") from error
+                refusal = HostFault if is_of_host(str(error.message)) else Rejected
+                raise refusal(f"the engine refuses {what}: {error.message}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"the engine at {self._address} broke off: {error}") from error
 

@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from runyard.domain.errors import Invalid, Rejected, Unavailable, Violation
+from runyard.domain.errors import HostFault, Invalid, Rejected, Unavailable, Violation
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers import process_tree as tree
 from runyard.drivers.base import Capabilities
@@ -35,7 +35,8 @@ BIRTH: Final = 30.0  # seconds a wrapper may take to come up before it is kept f
 KILLED: Final = 5.0  # seconds the kernel may take to end what was killed
 _BUSY, _SILENT = 0.01, 0.25  # seconds between two looks at a log
 _BRIEF = 0.001  # seconds; then doubled
-_TOO_BUSY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+_TOO_BUSY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # passes by itself
+_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class ProcessDriver:
@@ -81,6 +82,9 @@ class ProcessDriver:
         if not os.access(self._root, os.W_OK | os.X_OK):
             raise Rejected(f"the agent's directory {self._root} is not writable")
 
+    async def disks(self) -> Collection[Path]:
+        return [self._root]
+
     def render(self, workload: Workload, /) -> Mapping[str, Any]:
         return self._request(workload).masked()
 
@@ -95,7 +99,8 @@ class ProcessDriver:
         except OSError as error:
             if error.errno in _TOO_BUSY:
                 raise Unavailable(f"the process cannot be started: {error.strerror}") from error
-            raise Rejected(f"the process cannot be started: {error.strerror}") from error
+            kind = HostFault if error.errno in _BROKEN else Rejected
+            raise kind(f"the process cannot be started: {error.strerror}") from error
         return Handle(self.name, 1, {"key": workload.key, "root": root})
 
     async def watch(self, handle: Handle, /) -> AsyncGenerator[Observation, None]:
@@ -116,7 +121,8 @@ class ProcessDriver:
         home = self._home(handle)
         if not home.path.exists() or home.take():
             return
-        await self._born(home)
+        with contextlib.suppress(HostFault):  # no wrapper came: nothing runs
+            await self._born(home)
         if pid := home.wrapper():
             await self._end(home, pid, grace.total_seconds())
         self._reap()
@@ -195,12 +201,16 @@ class ProcessDriver:
             self._children.discard(pid)
 
     async def _born(self, home: Home) -> None:
-        """Return when the key has an owner; take it if none comes in time."""
+        """Return when the key has an owner; take it if none comes in time.
+
+        Raises:
+            HostFault: a wrapper could not write that it owns the key; so it left.
+        """
         loop, pause = asyncio.get_running_loop(), _BRIEF
         deadline = loop.time() + BIRTH
         while home.wrapper() is None and home.path.exists():
             if loop.time() > deadline and not home.take():
-                raise Unavailable(f"{home.path / 'born'} is empty: is the disk full?")
+                raise HostFault(f"{home.path / 'born'} is empty: is the disk full?")
             await asyncio.sleep(pause)
             pause = min(pause * 2, _SILENT)
 

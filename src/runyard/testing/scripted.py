@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from runyard.domain.errors import Unavailable
@@ -152,6 +153,10 @@ class ScriptedDriver:
 
     async def check(self) -> None:
         self.stage.asked("check")
+
+    async def disks(self) -> Collection[Path]:
+        self.stage.asked("disks")
+        return ()
 
     def render(self, workload: Workload, /) -> Mapping[str, Any]:
         return {
