@@ -12,6 +12,7 @@ Errors, named for what the caller should do next.
     + StaleEpoch      exit: a newer process has this agent's name
   - TooMuch           send less, or later                          HTTP 413, 429
   - Rejected          an outside system refuses for good: fail the item and show why
+  - HostFault         the agent's own machine is at fault: run the item on another one
   - Unavailable       an outside system could not be asked: wait, then ask again   HTTP 503
 
 Each has a stable `code` that scripts may match. Anything else that is raised is a bug:
@@ -97,6 +98,16 @@ class TooMuch(RunyardError):
 class Rejected(RunyardError):
     code = "rejected"
     status = 422
+
+
+class HostFault(RunyardError):
+    """A full disk, a broken driver, no way to a registry: another host may fare better.
+
+    Whoever raises it while starting a workload has left nothing running.
+    """
+
+    code = "host_fault"
+    status = 503
 
 
 class Unavailable(RunyardError):
