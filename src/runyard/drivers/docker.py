@@ -46,6 +46,7 @@ _STALLED: Final = 30.0  # seconds without progress, after which a pull is given 
 _LOG_PAUSE: Final = 0.2  # seconds
 _MOMENT: Final = 1.0  # seconds between two things that belong together
 _LOOK: Final = 0.05  # seconds
+_REFUSALS: Final = (Rejected, HostFault)
 _NOT_FOUND, _CONFLICT, _NO_ENGINE = 404, 409, 900  # 900 is aiodocker's for "no connection"
 
 
@@ -218,7 +219,7 @@ class DockerDriver:
             if found is None:
                 await self._provide(request["Image"], platform)
         except Unavailable as error:
-            raise Unreached(error.message) from error
+            raise Unreached(error.message, retry_after=error.retry_after) from error
         if found is None:
             found = await self._create(key, request)
         else:
@@ -231,10 +232,7 @@ class DockerDriver:
             with self._asking(key):
                 await self._docker().containers.create(dict(request), name=key)
                 return await self._inspect(key)
-        except (
-            Rejected,
-            HostFault,
-        ):  # is the name taken? Docker's and podman's answers to that differ
+        except _REFUSALS:  # is the name taken? Docker's and podman's answers to that differ
             found = await self._inspect(key)
             for _ in range(round(_MOMENT / _LOOK)):
                 if found is not None:
@@ -268,7 +266,7 @@ class DockerDriver:
         try:
             with self._asking(key):
                 await self._container(key).start()
-        except (Rejected, HostFault):
+        except _REFUSALS:
             await self._delete(key)  # it would be in the way of the next attempt's inspection
             raise
 
@@ -285,7 +283,7 @@ class DockerDriver:
             )
         try:
             await self._pull(image, platform)
-        except (Rejected, HostFault, TimeoutError) as error:
+        except (*_REFUSALS, TimeoutError) as error:
             if not local:
                 is_rejected = isinstance(error, Rejected) and not is_of_way(error.message)
                 raise (Rejected if is_rejected else HostFault)(
