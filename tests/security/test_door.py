@@ -21,9 +21,11 @@ from runyard.server.settings import ServerSettings
 from tests.http.conftest import World
 
 # The whole list of what needs no credential. A new entry takes a very good reason.
-PUBLIC = {"/healthz", "/readyz", "/api/v1/openapi.json"}
-# What needs another proof than a key: the token of an invitation, in the body.
-PROVEN = {"/api/v1/invitations/redeem"}
+PUBLIC = {"/healthz", "/readyz", "/api/v1/openapi.json", "/api/v1/login/methods"}
+# What needs another proof than a key, in the body: an invitation's token, a login's code.
+PROVEN = {"/api/v1/invitations/redeem", "/api/v1/login/exchange"}
+# Where browsers leave for a login provider, and come back; no provider is set here.
+BROWSED = {"/api/v1/login/oidc", "/api/v1/login/oidc/callback"}
 
 
 def every_route() -> Iterator[tuple[str, str]]:
@@ -42,7 +44,8 @@ ROUTES = sorted(every_route())
 
 def test_T1_there_are_routes_to_test() -> None:
     assert len(ROUTES) > 40
-    assert {path for _, path in ROUTES if path in PUBLIC | PROVEN} == PUBLIC | PROVEN
+    open_ = PUBLIC | PROVEN | BROWSED
+    assert {path for _, path in ROUTES if path in open_} == open_
 
 
 def test_T1_every_route_asks_for_a_credential(world: World) -> None:
@@ -53,6 +56,8 @@ def test_T1_every_route_asks_for_a_credential(world: World) -> None:
             assert answer.status_code == 200, (method, path)
         elif path in PROVEN:
             assert answer.status_code == 422, (method, path)  # it asks for the proof
+        elif path in BROWSED:
+            assert answer.status_code == 404, (method, path)
         else:
             assert answer.status_code == 401, (method, path)
             assert "Bearer" in answer.headers["www-authenticate"]

@@ -29,6 +29,7 @@ from runyard.server import (
     rest_audit,
     rest_invitations,
     rest_jobs,
+    rest_login,
     rest_people,
     rest_queues,
     rest_runs,
@@ -98,6 +99,7 @@ class Server:
         for path, method, endpoint in self._hot():
             app.router.routes.append(Route(path, endpoint, methods=[method]))
         rest_people.add(app, self.edge)
+        rest_login.add(app, self.edge, self.settings)
         rest_teams.add(app, self.edge)
         rest_invitations.add(app, self.edge)
         rest_queues.add(app, self.edge)

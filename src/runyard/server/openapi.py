@@ -66,7 +66,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 _PYDANTIC_REF: Final = "#/components/schemas/{model}"
-_PUBLIC: Final = ("/healthz", "/readyz", "/api/v1/invitations/redeem")
+_PUBLIC: Final = (
+    "/healthz", "/readyz", "/api/v1/invitations/redeem", "/api/v1/login/",
+)  # fmt: skip
 
 
 def _without_defs(schema: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def _finish(path: str, operation: dict[str, Any]) -> None:
         "description": "A problem",
         "content": {"application/problem+json": {"schema": problem}},
     }
-    if path in _PUBLIC:
+    if path.startswith(_PUBLIC):
         operation["security"] = []
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from runyard.domain.errors import Invalid, Violation
 
 PREFIX = "RUNYARD_"
+OidcAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
+    "EdDSA", "Ed25519",
+]  # fmt: skip
 
 
 class ServerSettings(BaseModel):
@@ -97,6 +101,57 @@ class ServerSettings(BaseModel):
             "which are useless without it then. Needs `runyard[aws]`."
         ),
     ] = ""
+
+    oidc_issuer: Annotated[
+        str,
+        Field(
+            description="Address of the OpenID Connect provider that people log in with, exactly "
+            "as it names itself. Empty: nobody logs in so. See [Single sign-on](../guides/sso.md)."
+        ),
+    ] = ""
+    oidc_client_id: Annotated[
+        str, Field(description="The name under which the provider knows this server.")
+    ] = ""
+    oidc_client_secret_file: Annotated[
+        Path | None, Field(description="File with the client's secret; read anew for each login.")
+    ] = None
+    oidc_client_secret: Annotated[
+        SecretStr, Field(description="The client's secret, where a file is not at hand.")
+    ] = SecretStr("")
+    oidc_scopes: Annotated[
+        tuple[str, ...], Field(description="What the provider is asked for; `openid` always is.")
+    ] = ("openid", "profile", "email")
+    oidc_user_claim: Annotated[
+        str, Field(min_length=1, description="The claim that new users are named after.")
+    ] = "preferred_username"
+    oidc_groups_claim: Annotated[
+        str, Field(min_length=1, description="The claim with the groups, or the dotted path to it.")
+    ] = "groups"
+    oidc_allowed_groups: Annotated[
+        tuple[str, ...],
+        Field(description="Who may log in: people of these groups. `*` is everybody there."),
+    ] = ()
+    oidc_teams: Annotated[
+        tuple[str, ...],
+        Field(description="What groups give: `GROUP=TEAM:ROLE`, `GROUP=*:instance-admin`."),
+    ] = ()
+    oidc_link_by_email: Annotated[
+        bool,
+        Field(
+            description="Whether a first login takes over the account with the same address, if "
+            "the provider has verified it and an admin has entered it."
+        ),
+    ] = False
+    oidc_algorithms: Annotated[
+        tuple[OidcAlgorithm, ...],
+        Field(min_length=1, description="Signatures of ID tokens that are accepted."),
+    ] = ("RS256", "ES256")
+    oidc_session_hours: Annotated[
+        int, Field(ge=1, le=24 * 90, description="Hours for which a login is good.")
+    ] = 12
+    oidc_button: Annotated[
+        str, Field(min_length=1, max_length=60, description="What a button to log in so says.")
+    ] = "Log in with single sign-on"
 
     @model_validator(mode="after")
     def _know_paths(self) -> ServerSettings:
