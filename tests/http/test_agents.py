@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from runyard.server.edge import SERVER
-from runyard.services import leasing
+from runyard.services import sweeping
 
 from .conftest import Agent, World
 
@@ -159,7 +159,7 @@ def test_what_a_silent_agent_lost_reaches_it_while_it_waits(live: World) -> None
     poll_it = lambda: agent.poll(slots=0, wait_s=20, holding=(held["item_id"],))  # noqa: E731
     with waiting(live, poll_it) as poll:
         live.clock.ahead += timedelta(hours=1)
-        live.server.database.write(lambda tx: leasing.expire(live.server.edge.call(tx, SERVER)))
+        live.server.database.write(lambda tx: sweeping.expire(live.server.edge.call(tx, SERVER)))
         assert poll.result()["lost"] == [held["item_id"]]
     assert agent.poll(holding=(held["item_id"],))["lost"] == [held["item_id"]]  # until it knows
 

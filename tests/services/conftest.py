@@ -12,7 +12,7 @@ import pytest
 
 from runyard.domain.access import Actor, Kind
 from runyard.domain.queues import Queue
-from runyard.services import accounts, agents, leasing, queues, submitting
+from runyard.services import accounts, agents, moving, queues, submitting
 from runyard.services.call import Call
 from runyard.store import accounts as rows
 from runyard.store import views
@@ -65,6 +65,11 @@ class Yard:
         for user, role in members.items():
             accounts.set_member(self.call(), name, user, role)
 
+    def team_id(self, name: str) -> str:
+        row = rows.entity(self.tx, name)
+        assert row is not None
+        return str(row["id"])
+
     def later(self, **duration: float) -> None:
         self.now += timedelta(**duration)
 
@@ -96,7 +101,7 @@ class Yard:
 
     def move(self, who: wire.Registered, *moves: wire.AnyMove) -> list[wire.Moved]:
         call = self.call(self.agent(who))
-        return leasing.move(call, agents.current(call, who.agent_id), moves)
+        return moving.move(call, agents.current(call, who.agent_id), moves)
 
     def claimed(self, who: wire.Registered) -> wire.Held:
         (held,) = self.lease(who)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from runyard.domain.errors import RunyardError
-from runyard.services import leasing, runs
+from runyard.services import runs, sweeping
 from runyard.store import tables as t
 from runyard.wire import agent as wire
 from tests.services.conftest import Yard
@@ -48,7 +48,7 @@ class World:
             case "wait":
                 yard.later(seconds=20 * (1 + much**3))
             case "expire":
-                leasing.expire(yard.call())
+                sweeping.expire(yard.call())
             case "register":
                 self.agents[which] = yard.register(who.name)
                 self.held += [(which, h) for h in self.agents[which].held]
@@ -124,7 +124,7 @@ def test_no_order_of_calls_loses_an_item_or_runs_it_twice(database, calls):
             world.check()
         world.check_history()
         world.yard.now += timedelta(days=1)
-        while leasing.expire(world.yard.call()):
+        while sweeping.expire(world.yard.call()):
             pass
         # Nothing hangs: what was not ended waits for an agent, or was given up.
         assert {world.yard.row(i)["state"] for i in world.items} <= {

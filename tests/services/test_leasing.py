@@ -4,7 +4,7 @@ import pytest
 
 from runyard.domain.errors import Conflict, Forbidden, StaleEpoch
 from runyard.domain.items import CLAIM_TTL, LEASE_TTL, MAX_REQUEUES
-from runyard.services import agents, leasing, runs
+from runyard.services import agents, runs, sweeping
 from runyard.store import items
 from runyard.wire import agent as wire
 
@@ -56,7 +56,7 @@ def test_an_expired_lease_goes_to_the_next_agent_and_fences_the_first(yard):
     yard.now += LEASE_TTL
     assert yard.move(one, claim(held))[0].code == "stale_lease"  # before the sweeper came by
 
-    leasing.expire(yard.call())
+    sweeping.expire(yard.call())
     (again,) = yard.lease(two)
 
     assert yard.move(one, claim(held))[0].code == "stale_lease"
@@ -69,7 +69,7 @@ def test_an_abandoned_claim_fails_instead_of_running_twice(yard):
     yard.claimed(yard.register())
     yard.now += CLAIM_TTL
 
-    leasing.expire(yard.call())
+    sweeping.expire(yard.call())
 
     assert yard.states(item) == ("FAILED", "crashed")
     assert yard.row(item)["failure_stage"] == "agent"
@@ -96,11 +96,11 @@ def test_a_poll_renews_claims_and_tells_what_was_lost(yard):
     assert yard.poll(agent, item).lost == []
 
     yard.now += CLAIM_TTL - timedelta(seconds=1)
-    leasing.expire(yard.call())
+    sweeping.expire(yard.call())
     assert yard.row(item)["state"] == "CLAIMED"
 
     yard.now += timedelta(seconds=2)
-    leasing.expire(yard.call())
+    sweeping.expire(yard.call())
     assert yard.poll(agent, item).lost == [item]
 
 
@@ -228,7 +228,7 @@ def test_what_was_stopped_while_leased_is_not_handed_out_again(yard):
     runs.cancel(yard.call(), item)
     yard.now += LEASE_TTL
 
-    leasing.expire(yard.call())
+    sweeping.expire(yard.call())
 
     assert yard.states(item) == ("CANCELLED", "killed")
 

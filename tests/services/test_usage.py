@@ -10,7 +10,7 @@ import pytest
 from runyard.domain.access import Actor
 from runyard.domain.errors import Invalid, NotFound
 from runyard.domain.usage import Figures, Group, Interval, Window
-from runyard.services import agents, leasing, queues, submitting, usage
+from runyard.services import agents, queues, submitting, sweeping, usage
 from runyard.services.usage import Report
 from runyard.store import usage as rows
 from runyard.store.db import Database
@@ -165,7 +165,7 @@ def test_what_failed_to_start_or_was_lost_has_an_end(yard: Yard) -> None:
     assert report(yard).total == Figures(1, 1, HOUR // 10, 0, 0)
     yard.claimed(who)
     yard.later(hours=1)
-    assert leasing.expire(yard.call()) == 1
+    assert sweeping.expire(yard.call()) == 1
     yard.later(hours=9)
     assert report(yard).total == Figures(2, 2, HOUR + HOUR // 10, 0, 0)
 

@@ -30,7 +30,7 @@ from runyard.server.nesting import check_depth
 from runyard.server.presence import Presence
 from runyard.server.settings import ServerSettings
 from runyard.server.wakeups import Bell, Hub
-from runyard.services import agents, aside, leasing, runs
+from runyard.services import agents, aside, leasing, moving, runs
 from runyard.services.call import Call
 from runyard.store.files import Files
 from runyard.wire import agent as wire
@@ -182,7 +182,7 @@ class AgentRoutes:
         _at_most(len(asked), wire.MAX_MOVES, "moves")
 
         def move(call: Call) -> list[wire.Moved]:
-            return leasing.move(call, agents.current(call, agent_id), asked)
+            return moving.move(call, agents.current(call, agent_id), asked)
 
         results = await self._edge.write(actor, move)
         for m, result in zip(asked, results, strict=True):

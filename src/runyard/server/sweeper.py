@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -16,9 +18,12 @@ from runyard.server.auth import Keys
 from runyard.server.edge import SERVER, Edge
 from runyard.server.metrics import Metrics
 from runyard.server.presence import Presence
-from runyard.services import leasing
+from runyard.services import sweeping
+from runyard.services.call import Call
 from runyard.store import idempotency
 
+Sweep = Callable[[Call], int]
+_AGE_EVERY: Final = timedelta(seconds=30)
 log = structlog.get_logger(__name__)
 
 
@@ -31,20 +36,34 @@ class Swept:
 class Sweeper:
     def __init__(self, edge: Edge, metrics: Metrics) -> None:
         self._edge, self._metrics = edge, metrics
+        self._aged_at: datetime | None = None
 
     async def run_once(self) -> Swept:
-        """Take back what is overdue by the edge's clock."""
-        expired = 0
-        while taken := await self._edge.write(SERVER, leasing.expire):
-            expired += taken
+        """Do what is overdue by the edge's clock."""
+        swept = {work.__name__: await self._all(work) for work in self._due()}
         forgotten = await self._edge.write(
             SERVER, lambda call: idempotency.forget_old(call.tx, call.now)
         )
-        if expired:
-            log.info("leases ran out", items=expired)
-        self._metrics.swept.labels("expired").inc(expired)
+        for what, items in swept.items():
+            if items:
+                log.info("swept", what=what, items=items)
+            self._metrics.swept.labels(what).inc(items)
         self._metrics.swept.labels("idempotency").inc(forgotten)
-        return Swept(expired, forgotten)
+        return Swept(swept["expire"], forgotten)
+
+    def _due(self) -> list[Sweep]:
+        """Return what is to be swept now; raising what has waited long is in no hurry."""
+        now = self._edge.clock()
+        if self._aged_at is not None and now - self._aged_at < _AGE_EVERY:
+            return [sweep for sweep in sweeping.SWEEPS if sweep is not sweeping.age]
+        self._aged_at = now
+        return list(sweeping.SWEEPS)
+
+    async def _all(self, sweep: Sweep) -> int:
+        total = 0
+        while some := await self._edge.write(SERVER, sweep):
+            total += some
+        return total
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:

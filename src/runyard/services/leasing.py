@@ -16,7 +16,7 @@ from typing import Final
 
 from runyard.domain import outcomes
 from runyard.domain.access import Kind
-from runyard.domain.errors import NotFound, RunyardError
+from runyard.domain.errors import NotFound
 from runyard.domain.items import (
     LEASE_TTL,
     AgentId,
@@ -27,7 +27,7 @@ from runyard.domain.items import (
 )
 from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import Mode
-from runyard.services import choosing, secrets
+from runyard.services import choosing, following, secrets
 from runyard.services.call import RUN_PREFIX, Call, token_hash
 from runyard.store import accounts, agents, attempts, items, waiting
 from runyard.store.items import Pair
@@ -161,14 +161,6 @@ def run_tokens(call: Call, pairs: Sequence[Pair]) -> list[str]:
         call.now,
     )
     return secrets
-
-
-def _claimed(run_token: str, given: secrets.Given) -> wire.Moved:
-    """Answer a claim. Without its secrets the item is not to start: its agent reports why."""
-    if isinstance(given, RunyardError):
-        told = f"{given.message}\n{given.hint}" if given.hint else given.message
-        return wire.Moved(code=given.code, message=told)
-    return wire.Moved(run_token=run_token, secrets=given)
 
 
 def need_upload(call: Call, agent_id: AgentId, item_id: str, digest: str) -> None:

@@ -93,6 +93,21 @@ def close(tx: Tx, over: Sequence[tuple[str, int]], now: datetime) -> None:
         _CLOSE.run(tx, [{"item": item, "attempt": n, "b_ended_at": to_ms(now)} for item, n in over])
 
 
+_LASTED: Final = select(_A.item_id, _A.n, _A.claimed_at, _A.gpus).where(
+    _A.item_id.in_(bindparam("ids", expanding=True))
+)
+
+
+def lasted(tx: Tx, tries: Sequence[tuple[str, int]], now: datetime) -> dict[str, tuple[float, int]]:
+    """Return (seconds since the claim, GPUs) of attempts (item id, number), by item."""
+    wanted = dict(tries)
+    return {
+        row["item_id"]: ((to_ms(now) - row["claimed_at"]) / 1000, row["gpus"])
+        for row in tx.all(_LASTED, {"ids": list(wanted)})
+        if row["n"] == wanted[row["item_id"]]
+    }
+
+
 def get(tx: Tx, item_id: str, n: int) -> Row | None:
     """Return the attempt's row with its run's `log_size`."""
     return tx.one(_ONE, {"item": item_id, "attempt": n})

@@ -334,6 +334,20 @@ def ask_to_stop(tx: Tx, run_id: RunId, why: str, now: datetime) -> bool:
     return tx.run(_STOP, {"run": run_id, "at": to_ms(now), "why": why}) == 1
 
 
+_RELOCATE: Final = (
+    update(t.items)
+    .where(_I.id == bindparam("item"), _I.state == "PENDING")
+    .values(queue_id=bindparam("to"), spec=bindparam("b_spec"))
+)
+
+
+def relocate(tx: Tx, item: Item, queue_id: QueueId, spec: str, *, author_id: str) -> None:
+    """Write a waiting item's queue and spec. The caller holds its row."""
+    tx.run(_RELOCATE, {"item": item.id, "to": queue_id, "b_spec": spec})
+    if is_free(item):
+        shares.activate(tx, [(queue_id, author_id, item.priority)])
+
+
 _DETAIL: Final = (
     update(t.items).where(_I.id == bindparam("item")).values(failure_detail=bindparam("text"))
 )
