@@ -10,6 +10,7 @@ from runyard.domain.jobs import JobRef, Source, content_digest
 from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import Resource, check_queue_name
 from runyard.domain.specs import LaunchSpec, merge
+from runyard.domain.tracing import traceparent
 
 IMAGE = {"docker": {"docker_image": "busybox"}}
 
@@ -93,6 +94,7 @@ def test_the_programs_environment_has_the_peers_names():
         "WANDB_LAUNCH": "True", "WANDB_RUN_ID": "r", "WANDB_USERNAME": "ann",
         "WANDB_LAUNCH_QUEUE_NAME": "q", "WANDB_LAUNCH_QUEUE_ENTITY": "e",
         "WANDB_LAUNCH_TRACE_ID": "i", "WANDB_NAME": "first", "WANDB_RESUME": "allow",
+        "TRACEPARENT": traceparent("i", 1),
         "WANDB_DOCKER": "img", "WANDB_CONFIG": '{"lr": 1}',
         "WANDB_ARTIFACTS": '{"_wandb_job": "e/p/j:v1", "data": "x"}',
     }  # fmt: skip

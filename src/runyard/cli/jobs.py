@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,7 @@ class Kind(StrEnum):
         'runyard job create code . -E "python train.py" --name digits',
         "runyard job create git https://github.com/you/code.git -g main -E 'python train.py'",
         "runyard job create image ghcr.io/you/train:1.2 -a stable",
+        'runyard job create code . -E "python train.py" --inputs inputs.yaml',
     ),
 )
 def create(
@@ -62,17 +64,28 @@ def create(
     dockerfile: Annotated[
         str | None, typer.Option("--dockerfile", "-D", help="Path within the build context.")
     ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs",
+            "-i",
+            metavar="FILE",
+            help="Schemas of what the job takes, YAML or JSON. Default: as the newest version.",
+        ),
+    ] = None,
     service: Annotated[
         list[str] | None, typer.Option("--service", "-s", metavar="NAME=POLICY", hidden=True)
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Save a version of a job. The same content again makes no new version."""
+    from runyard.cli.documents import mapping
     from runyard.cli.launch_flags import words
     from runyard.cli.output import print_model, say
     from runyard.cli.progress import Bar
     from runyard.cli.session import connect, entity_or_own
     from runyard.client import making
+    from runyard.client.inputs import declared
     from runyard.domain.jobs import SourceKind
 
     recipe = making.Recipe(
@@ -88,6 +101,7 @@ def create(
         services=_services(service or []),
         aliases=aliases or [],
         description=description,
+        inputs=None if inputs is None else declared(mapping(inputs, "--inputs")),
     )
     with connect() as api, Bar() as bar:
         owner = entity_or_own(api, entity)
@@ -168,6 +182,19 @@ def describe(
             "Versions": ", ".join(others[:10]) + (", …" if len(others) > 10 else ""),
         }
     )
+    _inputs(version.input_schemas)
+
+
+def _inputs(schemas: Mapping[str, Any]) -> None:
+    from runyard.cli.output import print_table
+    from runyard.domain.input_fields import fields_of
+    from runyard.domain.input_names import CONFIG
+
+    for name, schema in schemas.items():
+        print("\nInputs" if name == CONFIG else f"\nInputs in {name}")
+        rows = [(f.name, f.type, f.default, f.bounds, f.description) for f in fields_of(schema)]
+        columns = ("name", "type", "default", "bounds", "description")
+        print_table(columns, rows, none="anything: the schema names no keys")
 
 
 def _shown(value: object) -> object:

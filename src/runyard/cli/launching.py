@@ -46,6 +46,8 @@ def run(flags: Flags) -> int:
             spec["job"] = make_job(api, flags, spec, entity)
         answer = api.submit(entity, queue, [spec], dry_run=flags.dry_run)
         item = answer.items[0]
+        for warning in item.warnings:
+            say(f"warning: {warning}")
         if flags.dry_run:
             print_json(item.spec)
             return 0

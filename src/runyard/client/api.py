@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runyard.client.agents import AgentsApi
+from runyard.client.hooks import HooksApi
 from runyard.client.parts import path
 from runyard.client.people import PeopleApi
 from runyard.client.secrets import SecretsApi
@@ -14,7 +15,7 @@ from runyard.domain.errors import NotFound
 from runyard.wire import rest
 
 
-class Api(AgentsApi, PeopleApi, SecretsApi, UsageApi):
+class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, UsageApi):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or

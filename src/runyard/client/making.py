@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from runyard.client import gitinfo, packing, runtimes
 from runyard.client.api import Api
@@ -45,6 +45,7 @@ class Recipe:
     services: Mapping[str, str] = field(default_factory=dict)
     aliases: Sequence[str] = ()
     description: str = ""
+    inputs: Mapping[str, Any] | None = None  # None keeps what the newest version declares
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Draft:
     description: str
     uploads: tuple[Upload, ...] = ()
     notes: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] | None = None
 
 
 def kind_of(uri: str) -> SourceKind:
@@ -102,7 +104,10 @@ def save(
         if not api.has_blob(entity, upload.digest):
             api.put_blob(entity, upload.digest, _chunks(upload, progress), upload.size)
     job = JobIn(
-        source=draft.source.to_json(), description=draft.description, aliases=list(draft.aliases)
+        source=draft.source.to_json(),
+        description=draft.description,
+        aliases=list(draft.aliases),
+        input_schemas=None if draft.inputs is None else dict(draft.inputs),
     )
     return api.save_job(entity, project, draft.name, job)
 
@@ -121,7 +126,7 @@ def _image(recipe: Recipe) -> Draft:
         services=recipe.services,
     )
     aliases = tuple(dict.fromkeys([*recipe.aliases, *([tag] if tag else [])]))
-    return Draft(sources.check_job_name(name), source, aliases, recipe.description, notes=notes)
+    return _draft(recipe, name, source, notes, aliases=aliases)
 
 
 def _code(recipe: Recipe, folder: Path, progress: Progress | None) -> Draft:
@@ -207,9 +212,18 @@ def _draft(
     source: Source,
     notes: tuple[str, ...],
     uploads: tuple[Upload, ...] = (),
+    *,
+    aliases: tuple[str, ...] | None = None,
 ) -> Draft:
-    aliases = tuple(recipe.aliases)
-    return Draft(sources.check_job_name(name), source, aliases, recipe.description, uploads, notes)
+    return Draft(
+        name=sources.check_job_name(name),
+        source=source,
+        aliases=tuple(recipe.aliases) if aliases is None else aliases,
+        description=recipe.description,
+        uploads=uploads,
+        notes=notes,
+        inputs=recipe.inputs,
+    )
 
 
 def _entry_point(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:

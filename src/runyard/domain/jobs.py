@@ -93,11 +93,6 @@ class Source:
         given["entry_point"] = tuple(data.get("entry_point", ()))
         return cls(**given)
 
-    @property
-    def content_digest(self) -> str:
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
-        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
 
 _FIELDS: Final = tuple(f.name for f in fields(Source))
 _NEEDS: Final = {
@@ -105,6 +100,15 @@ _NEEDS: Final = {
     SourceKind.GIT: ("remote", "commit"),
     SourceKind.CODE: ("archive",),
 }
+
+
+def content_digest(source: Source, input_schemas: Mapping[str, Any]) -> str:
+    """Return what tells a version from others: the digest of its canonical JSON text."""
+    content = source.to_json()
+    if input_schemas:
+        content = {"source": content, "input_schemas": input_schemas}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _misfits(data: Mapping[str, Any]) -> list[Violation]:
@@ -139,6 +143,7 @@ class JobVersion:
     aliases: tuple[str, ...] = ()
     description: str = ""
     created_by: str = ""
+    input_schemas: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def path(self) -> str:

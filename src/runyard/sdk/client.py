@@ -11,12 +11,14 @@ from typing import Any, Self
 from runyard.client import making
 from runyard.client.api import Api
 from runyard.client.credentials import find
+from runyard.client.inputs import Declared, declared
 from runyard.client.submission import Wish
 from runyard.domain.errors import Conflict, Invalid
+from runyard.domain.jobs import SourceKind
 from runyard.domain.queues import DEFAULT_QUEUE
 from runyard.sdk.queue import Queue
 from runyard.sdk.queued_run import QueuedRun
-from runyard.wire.rest import SubmittedItem
+from runyard.wire.rest import JobVersionOut, SubmittedItem
 
 Command = str | Sequence[str]
 
@@ -83,12 +85,13 @@ class Client:
         priority: str | int | None = None,
         job_name: str | None = None,
         git_ref: str | None = None,
+        inputs: Declared | None = None,
     ) -> QueuedRun:
         """Queue one run of a saved job, of a directory or git address (`uri`), or of an image.
 
         `entry_point` is a command, as one string (split as a shell does) or as words.
         `run_config` are the run's own parameters, `config` a whole launch spec that everything
-        else is laid over.
+        else is laid over. `inputs` declares what the job of `uri` takes, as `create_job` does.
 
         Raises:
             Invalid: what is asked for does not fit together, named field by field.
@@ -97,6 +100,8 @@ class Client:
         given = [one for one in (job, uri, image) if one]
         if len(given) > 1 or (not given and not config):
             raise Invalid("give exactly one of job, uri and image")
+        if inputs is not None and not uri:
+            raise Invalid("inputs: are declared with uri; a saved job has its own")
         words = _words(entry_point)
         owner = queue_entity or entity or self.entity
         if uri:
@@ -105,8 +110,11 @@ class Client:
                     "entry_point: is needed with uri",
                     hint='launch(uri=".", entry_point="python train.py")',
                 )
-            made = self._make(os.fspath(uri), words, entity or owner, project, job_name, git_ref)
-            job, words = made, ()
+            made = self.create_job(
+                uri, entry_point=words, entity=entity or owner, project=project, name=job_name,
+                git_ref=git_ref, inputs=inputs,
+            )  # fmt: skip
+            job, words = made.path, ()
         wish = Wish(
             base=config or {},
             job=job,
@@ -145,6 +153,46 @@ class Client:
         answer = self.api.submit(owner, queue, specs, minimal=minimal)
         return [QueuedRun(self.api, item) for item in answer.items]
 
+    def create_job(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        kind: str | None = None,
+        entry_point: Command | None = None,
+        name: str | None = None,
+        inputs: Declared | None = None,
+        aliases: Sequence[str] = (),
+        description: str = "",
+        git_ref: str | None = None,
+        entity: str | None = None,
+        project: str | None = None,
+    ) -> JobVersionOut:
+        """Save a version of a job; the same content again makes no new one.
+
+        `path` is a directory, a git address, or, with kind "image", an image. `inputs` declares
+        what the job takes: a JSON schema or a pydantic model of the run's config, or several by
+        name; left out, it stays as the newest version has it, and {} lifts it.
+
+        Example:
+            class Inputs(pydantic.BaseModel):
+                lr: float = pydantic.Field(0.01, gt=0, le=1)
+
+            client.create_job(".", entry_point="python train.py", inputs=Inputs)
+        """
+        where = os.fspath(path)
+        recipe = making.Recipe(
+            kind=_kind(kind) if kind else making.kind_of(where),
+            path=where,
+            name=name,
+            entry_point=_words(entry_point),
+            ref=git_ref,
+            aliases=aliases,
+            description=description,
+            inputs=None if inputs is None else declared(inputs),
+        )
+        with making.drafted(recipe, environ=os.environ) as draft:
+            return making.save(self.api, entity or self.entity, project or "default", draft)
+
     def queued_run(self, item_id: str) -> QueuedRun:
         """Return a submission that was made earlier, by its item's id."""
         item = self.api.item(item_id)
@@ -178,21 +226,6 @@ class Client:
         """Yield the queues that you may see."""
         return (Queue(self.api, data) for data in self.api.queues(entity=entity))
 
-    def _make(
-        self,
-        uri: str,
-        words: Sequence[str],
-        entity: str,
-        project: str | None,
-        name: str | None,
-        ref: str | None,
-    ) -> str:
-        recipe = making.Recipe(
-            kind=making.kind_of(uri), path=uri, name=name, entry_point=words, ref=ref
-        )
-        with making.drafted(recipe, environ=os.environ) as draft:
-            return making.save(self.api, entity, project or "default", draft).path
-
 
 def _words(command: Command | None) -> tuple[str, ...]:
     if not isinstance(command, str):
@@ -201,3 +234,9 @@ def _words(command: Command | None) -> tuple[str, ...]:
         return tuple(shlex.split(command))
     except ValueError as error:
         raise Invalid(f"entry_point: {command!r}: {error}") from error
+
+
+def _kind(name: str) -> SourceKind:
+    if name not in set(SourceKind):
+        raise Invalid(f"kind: {name!r} is not one of {', '.join(SourceKind)}")
+    return SourceKind(name)

@@ -57,6 +57,11 @@ class QueuedRun:
         return self._item.spec or {}
 
     @property
+    def warnings(self) -> list[str]:
+        """What the server noticed about the submission, such as keys that the job ignores."""
+        return self._item.warnings
+
+    @property
     def state(self) -> str:
         """The item's state now, in lower case: pending, leased, claimed, finished, failed …"""
         return self.item().state.lower()

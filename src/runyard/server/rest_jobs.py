@@ -81,7 +81,7 @@ def _add_jobs(app: FastAPI, edge: Edge) -> None:
         entity: Named, project: Named, name: Named, body: rest.JobIn, caller: Caller
     ) -> rest.JobVersionOut:
         """Save a version of a job. The same content again makes no new one."""
-        check_depth(body.source)
+        check_depth(body.source, body.input_schemas or {})
         version, created = await edge.write(
             caller,
             lambda call: jobs.save(
@@ -92,6 +92,7 @@ def _add_jobs(app: FastAPI, edge: Edge) -> None:
                 source=body.source,
                 description=body.description,
                 aliases=tuple(body.aliases),
+                input_schemas=body.input_schemas,
             ),
         )
         return shapes.job_version(version, created=created)

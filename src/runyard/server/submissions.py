@@ -137,7 +137,12 @@ class _Asked(msgspec.Struct, frozen=True):
     def _shape(self, submitted: Submitted) -> dict[str, Any]:
         spec = submitted.spec
         run = {name: spec[name] for name in ("entity", "project", "run_id", "name")}
-        return {"id": submitted.id, "run": run, "spec": None if self.minimal else spec}
+        return {
+            "id": submitted.id,
+            "run": run,
+            "spec": None if self.minimal else spec,
+            "warnings": submitted.warnings,
+        }
 
 
 def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> Response:

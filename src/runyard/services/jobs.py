@@ -7,7 +7,15 @@ from typing import Any
 
 from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, NotFound
-from runyard.domain.jobs import JobRef, JobVersion, Source, SourceKind, check_aliases
+from runyard.domain.inputs import check_inputs
+from runyard.domain.jobs import (
+    JobRef,
+    JobVersion,
+    Source,
+    SourceKind,
+    check_aliases,
+    content_digest,
+)
 from runyard.domain.sources import check_image, check_job_name, check_remote, check_runtime
 from runyard.services import accounts
 from runyard.services.call import Call
@@ -24,16 +32,22 @@ def save(
     source: Mapping[str, Any],
     description: str = "",
     aliases: tuple[str, ...] = (),
+    input_schemas: Mapping[str, Any] | None = None,
 ) -> tuple[JobVersion, bool]:
     """Save a version; the same content again makes none. Return it and whether it is new.
 
+    `input_schemas` None keeps those of the newest version: new code does not lift what the
+    job promised. {} lifts them.
+
     Raises:
-        Invalid: name, source or aliases. Conflict: an upload it names is not there.
+        Invalid: name, source, aliases or schemas. Conflict: an upload it names is not there.
     """
     owner = call.entity(entity, Action.SAVE_JOBS)
     read = Source.from_json(source)
     check_job_name(name)
     check_aliases(aliases)
+    if input_schemas is not None:
+        check_inputs(input_schemas)
     _check_source(read)
     _need_uploads(call, owner["id"], read)
     project_id = accounts.project(call, owner, project)
@@ -42,11 +56,17 @@ def save(
         jobs.add(call.tx, call.new_id(), project_id, name, description, call.now)
         job = jobs.job_locked(call.tx, entity, project, name)
         assert job is not None
-    same = jobs.same_content(call.tx, job["id"], read.content_digest)
+    if input_schemas is None:
+        newest = jobs.version(call.tx, job, job["latest"])
+        input_schemas = newest.input_schemas if newest else {}
+    same = jobs.same_content(call.tx, job["id"], content_digest(read, input_schemas))
     n = same["version"] if same and same["version"] == job["latest"] else job["latest"] + 1
     created = n > job["latest"]
     if created:
-        jobs.add_version(call.tx, call.new_id(), job["id"], n, read, call.actor.name, call.now)
+        jobs.add_version(
+            call.tx, call.new_id(), job["id"], n, read, input_schemas,
+            author=call.actor.name, now=call.now,
+        )  # fmt: skip
     for alias in aliases:
         jobs.set_alias(call.tx, job["id"], alias, n)
     if description and description != job["description"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from runyard.domain.jobs import JobVersion, Source
+from runyard.domain.jobs import JobVersion, Source, content_digest
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import from_ms, from_text, to_ms, to_text
@@ -76,13 +76,23 @@ def describe(tx: Tx, job_id: str, description: str) -> None:
 
 
 def add_version(
-    tx: Tx, version_id: str, job_id: str, n: int, source: Source, author: str, now: datetime
+    tx: Tx,
+    version_id: str,
+    job_id: str,
+    n: int,
+    source: Source,
+    input_schemas: Mapping[str, Any],
+    *,
+    author: str,
+    now: datetime,
 ) -> None:
     """Insert version `n` and move `latest` to it."""
     tx.run(
         insert(t.job_versions),
-        {"id": version_id, "job_id": job_id, "version": n, "digest": source.content_digest,
-         "source": to_text(source.to_json()), "created_by": author, "created_at": to_ms(now)},
+        {"id": version_id, "job_id": job_id, "version": n,
+         "digest": content_digest(source, input_schemas), "source": to_text(source.to_json()),
+         "input_schemas": to_text(dict(input_schemas)), "created_by": author,
+         "created_at": to_ms(now)},
     )  # fmt: skip
     tx.run(update(t.jobs).where(_J.id == job_id).values(latest=n))
     set_alias(tx, job_id, "latest", n)
@@ -135,6 +145,7 @@ def as_version(of: Row, row: Row, names: Sequence[str]) -> JobVersion:
         aliases=tuple(names),
         description=of["description"],
         created_by=row["created_by"],
+        input_schemas=from_text(row["input_schemas"]),
     )
 
 
