@@ -84,6 +84,7 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
             spec,
             base_url=base_url,
             item_id=held.item_id,
+            attempt=held.attempt,
             requeues=held.requeues,
             image=image,
             longest=capabilities.max_env_bytes,

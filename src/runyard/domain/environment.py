@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from runyard.domain.tracing import traceparent
+
 
 def program_environment(
     spec: Mapping[str, Any],
@@ -16,6 +18,7 @@ def program_environment(
     base_url: str,
     item_id: str,
     requeues: int,
+    attempt: int = 1,
     image: str | None,
     longest: int,
 ) -> dict[str, str]:
@@ -35,6 +38,7 @@ def program_environment(
         "WANDB_LAUNCH_QUEUE_NAME": spec["queue"],
         "WANDB_LAUNCH_QUEUE_ENTITY": spec["queue_entity"],
         "WANDB_LAUNCH_TRACE_ID": item_id,
+        "TRACEPARENT": traceparent(item_id, attempt),
     }
     if spec.get("name"):
         env["WANDB_NAME"] = spec["name"]
