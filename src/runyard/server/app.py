@@ -27,6 +27,7 @@ from runyard.server import (
     problems,
     rest_agents,
     rest_audit,
+    rest_hooks,
     rest_invitations,
     rest_jobs,
     rest_login,
@@ -45,6 +46,7 @@ from runyard.server.auth import Door, Gate, Keys, inventory
 from runyard.server.edge import SERVER, Edge, utc_now
 from runyard.server.guard import BodyLimit, Guard, Outermost
 from runyard.server.metrics import Metrics
+from runyard.server.notifying import create_notifier
 from runyard.server.presence import FLUSH_EVERY, Presence
 from runyard.server.settings import ServerSettings
 from runyard.server.submissions import Submissions
@@ -75,6 +77,7 @@ class Server:
         self.presence = Presence(self.edge)
         self.sweeper = Sweeper(self.edge, self.metrics)
         self.files = Files(settings.files_dir)
+        self.notifier = create_notifier(self.edge, settings)
         self.api = self._routes()
         self.doors = inventory(self.api.router.routes)
         self._app = self._wrapped(self.api, self.doors)
@@ -108,6 +111,7 @@ class Server:
         rest_jobs.add(app, self.edge, self.files, self.settings)
         rest_agents.add(app, self.edge)
         rest_usage.add(app, self.edge)
+        rest_hooks.add(app, self.edge, self.notifier)
         follower = streams.Follower(
             self.edge, self.hub, self.keys, self.metrics, most=self.settings.max_streams
         )
@@ -157,6 +161,7 @@ class Server:
         tasks = [
             asyncio.create_task(every(FLUSH_EVERY, lambda: note_life(self.presence, self.keys))),
             asyncio.create_task(every(self.settings.sweep_interval_s, self.sweeper.run_once)),
+            *(asyncio.create_task(task) for task in self.notifier.tasks()),
         ]
         self.about_to_answer()
         try:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from runyard.domain.errors import Invalid, Violation
+from runyard.domain.targets import PORTS
 
 PREFIX = "RUNYARD_"
 OidcAlgorithm = Literal[
@@ -152,6 +153,38 @@ class ServerSettings(BaseModel):
     oidc_button: Annotated[
         str, Field(min_length=1, max_length=60, description="What a button to log in so says.")
     ] = "Log in with single sign-on"
+
+    smtp_host: Annotated[
+        str, Field(description="Server through which e-mail is sent. Empty: none is.")
+    ] = ""
+    smtp_port: Annotated[int, Field(ge=1, le=65535, description="Port of that server.")] = 587
+    smtp_security: Annotated[
+        Literal["starttls", "tls", "none"],
+        Field(
+            description="`starttls` (as a rule port 587) and `tls` (465) check the certificate. "
+            "`none` is for a server on the same machine, and sends no password."
+        ),
+    ] = "starttls"
+    smtp_user: Annotated[
+        str, Field(description="User to log in to that server as. Empty: nobody logs in.")
+    ] = ""
+    smtp_password_file: Annotated[
+        Path | None, Field(description="File with that user's password; read for each message.")
+    ] = None
+    smtp_from: Annotated[
+        str, Field(description="Address that e-mail comes from, as in `runyard@example.org`.")
+    ] = ""
+    webhook_allowed_networks: Annotated[
+        tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
+        Field(
+            description="Networks that webhooks may be sent to although they are not public, as "
+            "in `10.1.0.0/16`. Services that hand out a cloud machine's credentials stay closed."
+        ),
+    ] = ()
+    webhook_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535)], ...],
+        Field(description="Ports that webhooks may be sent to."),
+    ] = PORTS
 
     @model_validator(mode="after")
     def _know_paths(self) -> ServerSettings:
