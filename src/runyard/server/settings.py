@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from runyard.domain.errors import Invalid, Violation
+from runyard.domain.hooks import is_address
 from runyard.domain.targets import PORTS
 
 PREFIX = "RUNYARD_"
@@ -195,6 +196,12 @@ class ServerSettings(BaseModel):
         object.__setattr__(self, "files_dir", (self.files_dir or home / "files").expanduser())
         keys = (self.secrets_key_file or home / "secrets.key").expanduser()
         object.__setattr__(self, "secrets_key_file", keys)
+        return self
+
+    @model_validator(mode="after")
+    def _know_sender(self) -> ServerSettings:
+        if self.smtp_host and not is_address(self.smtp_from):
+            raise ValueError("smtp_host needs smtp_from, a plain e-mail address")
         return self
 
     @classmethod
