@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from runyard.domain.errors import Invalid, Violation
 from runyard.domain.hooks import is_address
@@ -176,7 +185,7 @@ class ServerSettings(BaseModel):
         str, Field(description="Address that e-mail comes from, as in `runyard@example.org`.")
     ] = ""
     webhook_allowed_networks: Annotated[
-        tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
+        tuple[IPvAnyNetwork, ...],
         Field(
             description="Networks that webhooks may be sent to although they are not public, as "
             "in `10.1.0.0/16`. Services that hand out a cloud machine's credentials stay closed."
@@ -222,7 +231,7 @@ class ServerSettings(BaseModel):
             return cls(**given)
         except ValidationError as error:
             wrong = [
-                Violation(".".join(map(str, e["loc"])), f"{e['msg']}; given was {e['input']!r}")
+                Violation(".".join(map(str, e["loc"])), e["msg"] + _given(e))
                 for e in error.errors()
             ]
             raise Invalid(
@@ -259,6 +268,11 @@ class ServerSettings(BaseModel):
         public = urlsplit(self.public_url).hostname if self.public_url else None
         names = {"localhost", self.host, *self.allowed_hosts, *([public] if public else [])}
         return frozenset(name.lower() for name in names)
+
+
+def _given(error: ErrorDetails) -> str:
+    # What is wrong with all of them together has all of them as its input, passwords included.
+    return f"; given was {error['input']!r}" if error["loc"] else ""
 
 
 def _listed(text: str) -> list[str]:
