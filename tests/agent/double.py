@@ -39,6 +39,7 @@ from runyard.wire.agent import (
     ServedQueue,
     Stop,
 )
+from runyard.wire.health import Check, Checked, Checks
 
 RUN_TOKEN = "ryr_0123456789abcdef"
 FINAL = ("exited", "gone", "preempted")
@@ -88,11 +89,14 @@ class Double:
         self.is_up = True
         self.epoch = 1
         self.drain = False
+        self.set_aside = ""
+        self.checks: list[list[Check]] = []
         self.retired = False
         self.refusal: RunyardError | None = None
         self.blobs: dict[str, bytes] = {}
         self.missing: set[str] = set()  # queues that do not exist
         self._tokens = 0
+        self._aside_told = ""
         self.news = asyncio.Event()  # for agents
         self.moved = asyncio.Event()  # for tests: a move rings no agent's bell
         for name, one in items.items():
@@ -178,7 +182,10 @@ class Double:
         while True:
             self._ask()
             answer = self._answer(poll)
+            told, self._aside_told = self._aside_told, self.set_aside
             if answer.leased or answer.lost or answer.stop or answer.drain:
+                return answer
+            if answer.set_aside != told:
                 return answer
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -191,7 +198,7 @@ class Double:
 
     def _answer(self, poll: Poll) -> Polled:
         held = {n for n, i in self.items.items() if i.state in ("LEASED", "CLAIMED")}
-        count = 0 if self.drain else min(poll.slots, len(self.waiting))
+        count = 0 if self.drain or self.set_aside else min(poll.slots, len(self.waiting))
         return Polled(
             leased=[self.hand_out(self.waiting.popleft()) for _ in range(count)],
             lost=[name for name in poll.holding if name not in held],
@@ -201,6 +208,7 @@ class Double:
                 if n in held and i.stop_grace is not None
             ],
             drain=self.drain,
+            set_aside=self.set_aside,
             queues=self._queues(["default"]),
         )
 
@@ -236,6 +244,14 @@ class Double:
             case Fail():
                 item.state, item.failure = "FAILED", m
         return Moved()
+
+    async def check(self, checks: Sequence[Check]) -> Checked:
+        self._ask()
+        self.checks.append(list(checks))
+        if all(one.ok for one in checks):
+            self.set_aside = ""
+            self.tell()
+        return Checked(set_aside=self.set_aside)
 
     async def log(self, chunks: Sequence[LogChunk]) -> list[Logged]:
         self._ask()
@@ -293,6 +309,8 @@ class Double:
                 made = await self.poll(decode(body, type=Poll))
             elif path.endswith("/moves"):
                 made = MovesDone(await self.move(decode(body, type=Moves).moves))
+            elif path.endswith("/check"):
+                made = await self.check(decode(body, type=Checks).checks)
             elif path.endswith("/logs"):
                 chunks = msgspec.msgpack.decode(body, type=Logs).chunks
                 made = LogsDone(await self.log(chunks))

@@ -207,3 +207,28 @@ async def test_a_setting_that_its_driver_refuses_names_the_field(machine, double
     task = machine.start(resources={"local-process": {"shells": True}})
     assert await task == REFUSED
     assert "resources.local-process" in capsys.readouterr().out
+
+
+async def test_an_agent_that_was_set_aside_checks_its_host_and_comes_back(
+    machine: Machine, double: Double
+) -> None:
+    double.set_aside = "three starts failed"
+    async with machine.process():
+        await until(lambda: double.checks)
+        assert all(check.ok for check in double.checks[0])
+        double.submit("i1", spec(source=code(double, a_py=""), overrides={"entry_point": ["true"]}))
+        item = await double.until("i1")
+    assert item.exit_code == 0
+
+
+async def test_an_agent_whose_host_is_ill_stays_aside(
+    machine: Machine, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runyard.agent.health.MIN_FREE", 1 << 60)
+    monkeypatch.setattr("runyard.agent.recovery.FIRST_PAUSE", 0.05)
+    double.set_aside = "three starts failed"
+    async with machine.process():
+        await until(lambda: len(double.checks) >= 2)
+        assert [c.name for c in double.checks[0] if not c.ok] == ["disk"]
+        monkeypatch.setattr("runyard.agent.health.MIN_FREE", 0)
+        await until(lambda: not double.set_aside)

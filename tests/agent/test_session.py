@@ -254,3 +254,38 @@ def test_the_status_line_says_how_much_of_what_may_run() -> None:
         "agent box polling on queues a,b, running 2 out of a maximum of 4 jobs"
     )
     assert status_line("box", ["a"], 0, -1).endswith("a maximum of unlimited jobs")
+
+
+async def test_a_set_aside_agent_asks_for_news_alone_until_it_is_in_use_again() -> None:
+    double, heard = Double(), []
+    double.set_aside = "its disk is full"
+    yard = Yard(double, max_jobs=2, on_aside=heard.append)
+    async with yard.at_work():
+        await until(lambda: len(double.polls) == 2)
+        assert (double.polls[1].slots, heard[-1]) == (0, "its disk is full")
+        double.submit("a")
+        await asyncio.sleep(0.05)
+        assert yard.jobs == {}
+        double.set_aside = ""
+        double.tell()
+        await until(lambda: "a" in yard.jobs)
+        assert heard[-1] == ""
+
+
+async def test_a_set_aside_agent_finishes_what_it_has() -> None:
+    double = Double(a=spec("a"))
+    yard = Yard(double, max_jobs=2)
+    async with yard.at_work():
+        await until(lambda: "a" in yard.jobs)
+        double.set_aside = "its disk is full"
+        double.tell()
+        await until(lambda: double.polls[-1].slots == 0)
+        assert double.polls[-1].holding == ["a"]
+        assert yard.jobs["a"].heard == []
+
+
+async def test_an_agent_that_leaves_when_idle_leaves_when_it_is_set_aside() -> None:
+    double = Double()
+    double.set_aside = "its disk is full"
+    async with Yard(double, exit_when_idle=True).at_work() as task:
+        await task

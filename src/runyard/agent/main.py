@@ -31,9 +31,11 @@ from runyard.agent.environments import Environments
 from runyard.agent.fetching import Fetcher
 from runyard.agent.git import GitAccess
 from runyard.agent.gpus import GpuRack, discover
+from runyard.agent.health import Host
 from runyard.agent.leftovers import clear_leftovers
 from runyard.agent.logs import LogCourier
 from runyard.agent.outage import Line
+from runyard.agent.recovery import Recovery
 from runyard.agent.registry import Drivers
 from runyard.agent.rendering import Grants
 from runyard.agent.session import Session
@@ -115,6 +117,8 @@ class Agent:
         self._workspaces = Workspaces(root / "attempts")
         self._code = CodeCache(root / "code")
         self._environments = Environments(root / "environments", host_env=environ)
+        gpus = discover(config.gpus)
+        self._host = Host(root, self._drivers.in_use, lambda: discover(config.gpus), gpus)
         self._bench = Bench(
             courier=Courier(self._api, self._line),
             logs=LogCourier(self._api, self._line),
@@ -132,7 +136,7 @@ class Agent:
                 environ,
             ),
             workspaces=self._workspaces,
-            gpus=GpuRack(discover(config.gpus), config.gpus_shared),
+            gpus=GpuRack(gpus, config.gpus_shared),
             grants=Grants(environ, frozenset(config.macros), config.labels),
             base_url=base_url,
             live=set(),
@@ -196,6 +200,7 @@ class Agent:
     ) -> None:
         queues = reporting.QueueNotes(registered.entity)
         resources = queues.look(registered.queues)
+        recovery = Recovery(self._host.look, self._api.check)
         session = Session(
             self._api,
             self._line,
@@ -203,11 +208,13 @@ class Agent:
             queues,
             max_jobs=self._config.max_jobs,
             exit_when_idle=self._config.exit_when_idle,
+            on_aside=recovery.heed,
         )
         background = [
             group.create_task(self._bench.courier.carry()),
             group.create_task(self._bench.logs.carry()),
             group.create_task(self._prune()),
+            group.create_task(recovery.carry()),
             group.create_task(_when(stop, lambda: session.drain("asked by a signal"))),
             group.create_task(_when(leave, session.leave)),
         ]
@@ -217,6 +224,7 @@ class Agent:
                 session.take(held, group)
             background.append(group.create_task(self._say_how_it_goes(session)))
             background.append(group.create_task(_surviving(self._clear_leftovers(drivers))))
+            await self._host.look()  # warns; whether it matters, starts will show
             if ready is not None:
                 ready(registered)
             await session.run(group)

@@ -51,6 +51,10 @@ class Drivers:
             self._made[resource] = self._make(resource)
         return self._made[resource]
 
+    def in_use(self) -> list[Driver]:
+        """Return the drivers that were asked for so far."""
+        return list(self._made.values())
+
     async def close(self) -> None:
         for driver in self._made.values():
             await driver.close()

@@ -34,7 +34,10 @@ class PollPost(Protocol):
 
 
 class Session:
-    """`begin` makes an attempt of what was leased; `new_resource` is told of fresh kinds."""
+    """
+    `begin` makes an attempt of what was leased. `on_aside` is told, with each answer, why the
+    agent is set aside, or "" if it is not.
+    """
 
     def __init__(
         self,
@@ -45,9 +48,11 @@ class Session:
         *,
         max_jobs: int,
         exit_when_idle: bool = False,
+        on_aside: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._api, self._line, self._begin, self._queues = api, line, begin, queues
         self._max_jobs, self._exit_when_idle = max_jobs, exit_when_idle
+        self._on_aside, self._is_aside = on_aside, False
         self._attempts: dict[str, tuple[Attempt, asyncio.Task[None]]] = {}  # by lease token
         self._changed = asyncio.Event()
         self._draining = self._leaving = False
@@ -115,10 +120,11 @@ class Session:
         return self._leaving or (self._draining and not self._attempts)
 
     def _is_idle(self, slots: int, answer: Polled) -> bool:
-        return self._exit_when_idle and slots > 0 and not answer.leased and not self._attempts
+        may_work = slots > 0 or self._is_aside
+        return self._exit_when_idle and may_work and not answer.leased and not self._attempts
 
     def _slots(self) -> int:
-        if self._draining:
+        if self._draining or self._is_aside:
             return 0
         if self._max_jobs < 0:
             return UNLIMITED
@@ -162,6 +168,9 @@ class Session:
         for held in answer.leased:
             self.take(held, group)
         self._queues.look(answer.queues)
+        news = news or self._is_aside != bool(answer.set_aside)
+        self._is_aside = bool(answer.set_aside)
+        self._on_aside(answer.set_aside)
         if answer.drain and not self._draining:
             self.drain("asked by the server")
             news = True
