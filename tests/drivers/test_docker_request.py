@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 
 from runyard.domain.errors import Invalid, Rejected
 from runyard.domain.workloads import Observation, Phase, Workload
-from runyard.drivers.docker_request import EngineHost, container_request
+from runyard.drivers.docker_request import EngineHost, container_request, shown_request
+from runyard.drivers.docker_secrets import PLACE, WRAPPER, warnings, with_files, with_shell
 from runyard.drivers.docker_settings import DockerSettings, HostPath, Pull, parse_docker_settings
 from runyard.drivers.docker_state import observed
 from runyard.drivers.docker_stream import Frames
@@ -28,6 +31,7 @@ HOST = EngineHost(
     ),
     {"HF_HOME": "/cache", "AGENT_KEY": "the-agents-own"},
     "0123456789ab",
+    secrets="/secrets/att-1",
 )
 FULL = Workload(
     "att-1",
@@ -53,17 +57,75 @@ SMALL = Workload("att-2", image="alpine")
 
 def test_the_request_is_the_golden_one() -> None:
     """Set GOLDEN=1 to write the file anew, and review the difference."""
-    rendered = json.dumps(container_request(FULL, HOST, masked=True), indent=2) + "\n"
+    rendered = json.dumps(shown_request(FULL, HOST), indent=2) + "\n"
     if os.environ.get("GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(rendered)
     assert rendered == GOLDEN.read_text()
 
 
-def test_T14_rendering_masks_secrets_and_submitting_does_not() -> None:
-    assert "s3cret-word" not in json.dumps(container_request(FULL, HOST, masked=True))
-    assert "WANDB_API_KEY=s3cret-word" in container_request(FULL, HOST)["Env"]
+def test_T14_no_secret_is_in_what_the_engine_is_told() -> None:
+    request = container_request(FULL, HOST)
+    assert "s3cret-word" not in json.dumps(request) + json.dumps(shown_request(FULL, HOST))
     assert "s3cret-word" not in repr(FULL)
+    assert request["HostConfig"]["Mounts"][-1] == {
+        "Type": "bind", "Source": "/secrets/att-1", "Target": PLACE, "ReadOnly": True,
+    }  # fmt: skip
+    assert "Mounts" not in container_request(SMALL, HOST)["HostConfig"]
+    assert shown_request(SMALL, HOST) == container_request(SMALL, HOST)
+
+
+@pytest.mark.parametrize(
+    ("request_", "image", "program"),
+    [
+        ({"Entrypoint": ["a"], "Cmd": ["b"]}, {"Entrypoint": ["x"], "Cmd": ["y"]}, ["a", "b"]),
+        ({"Entrypoint": ["a"]}, {"Entrypoint": ["x"], "Cmd": ["y"]}, ["a"]),
+        ({"Cmd": ["b"]}, {"Entrypoint": ["x"], "Cmd": ["y"]}, ["x", "b"]),
+        ({}, {"Entrypoint": ["x"], "Cmd": ["y"]}, ["x", "y"]),
+        ({}, {"Entrypoint": None, "Cmd": ["y"]}, ["y"]),
+    ],
+)
+def test_behind_the_shell_runs_what_the_engine_would_have_run(
+    request_: dict[str, Any], image: dict[str, Any], program: list[str]
+) -> None:
+    wrapped = with_shell({"Image": "i", **request_}, image)
+    assert wrapped["Entrypoint"] == ["/bin/sh", "-c", WRAPPER, "runyard"]
+    assert wrapped["Cmd"] == program
+
+
+def test_a_command_that_nobody_names_is_missed_before_a_container_is_made() -> None:
+    with pytest.raises(Rejected, match="names no command"):
+        with_shell({"Image": "i"}, {"Entrypoint": None, "Cmd": []})
+
+
+def test_without_a_shell_variables_say_where_the_files_are() -> None:
+    made = with_files({"Env": ["A=1"], "Labels": {"l": "1"}}, ["TOKEN"])
+    assert made["Env"] == ["A=1", f"TOKEN_FILE={PLACE}/TOKEN"]
+    assert warnings({"Config": {"Labels": made["Labels"]}})
+    assert warnings(None) == warnings({"Config": {"Labels": None}}) == ()
+
+
+def test_T7_the_shell_gives_each_value_to_the_program_as_it_is(tmp_path: Path) -> None:
+    nasty = {
+        "PLAIN": "word", "SPACES": "  two  words\t", "SHELL_": "$(id); `id` \"'\\n' && exit 3",
+        "LINES": "a\n\nb\\\n", "ENDS": "a\n\n", "DASH": "-n", "STARS": "*", "UNI": "\u00e4\u20ac",
+    }  # fmt: skip
+    for name, value in nasty.items():
+        (tmp_path / name).write_text(value)
+    script = WRAPPER.replace(PLACE, str(tmp_path))
+    show = "import json, os; print(json.dumps(dict(os.environ)))"
+    argv = ["/bin/sh", "-c", script, "runyard", sys.executable, "-c", show]
+    env = {"_ry_text": "the job's own", "PATH": os.environ["PATH"]}
+    seen = json.loads(subprocess.run(argv, env=env, check=True, capture_output=True).stdout)
+    assert {name: seen.get(name) for name in nasty} == nasty
+    assert not [name for name in seen if name.startswith("_ry")]
+
+
+def test_a_secret_that_cannot_be_read_keeps_the_program_from_starting(tmp_path: Path) -> None:
+    script = WRAPPER.replace(PLACE, str(tmp_path / "nothing-there"))
+    argv = ["/bin/sh", "-c", script, "runyard", "echo", "started"]
+    done = subprocess.run(argv, check=False, capture_output=True)
+    assert (done.returncode, done.stdout) == (126, b"")
 
 
 def test_an_entry_point_replaces_the_images_and_args_are_its_arguments() -> None:

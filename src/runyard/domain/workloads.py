@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -38,11 +38,15 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """Where a submitted workload lives. JSON-safe; read only by its own driver."""
+    """Where a submitted workload lives. JSON-safe; read only by its own driver.
+
+    `warnings` are for the submitter, from the submission just made; nobody keeps them.
+    """
 
     driver: str
     version: int  # of `data`, so that a newer driver can read older handles
     data: Mapping[str, str]
+    warnings: Sequence[str] = field(default=(), compare=False)
 
 
 class Phase(StrEnum):

@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -32,11 +33,22 @@ from runyard.drivers.docker_request import (
     ROOT_LABEL,
     EngineHost,
     container_request,
+    shown_request,
+)
+from runyard.drivers.docker_secrets import (
+    PLACE,
+    SHELL,
+    archive,
+    warnings,
+    with_files,
+    with_shell,
+    without_mount,
 )
 from runyard.drivers.docker_settings import DockerSettings, Pull, parse_docker_settings
 from runyard.drivers.docker_state import observed
 from runyard.drivers.docker_stream import Frames
 from runyard.drivers.roots import check_key, key_of, root_id
+from runyard.drivers.vault import Vault, places
 
 _SOCKET: Final = "unix:///var/run/docker.sock"
 _UNIX: Final = "unix://"
@@ -48,6 +60,8 @@ _MOMENT: Final = 1.0  # seconds between two things that belong together
 _LOOK: Final = 0.05  # seconds
 _REFUSALS: Final = (Rejected, HostFault)
 _NOT_FOUND, _CONFLICT, _NO_ENGINE = 404, 409, 900  # 900 is aiodocker's for "no connection"
+
+_Request = Mapping[str, Any]
 
 
 class DockerDriver:
@@ -68,6 +82,8 @@ class DockerDriver:
         self._podman: bool | None = None
         self._engine: aiodocker.Docker | None = None
         self._connector: aiohttp.BaseConnector | None = None
+        self._shells: dict[str, bool] = {}  # by image: whether it has one
+        self._copies = not self._address.startswith(_UNIX)
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @classmethod
@@ -99,20 +115,21 @@ class DockerDriver:
         return [root] if await asyncio.to_thread(root.is_dir) else []
 
     def render(self, workload: Workload, /) -> Mapping[str, Any]:
-        return container_request(workload, self._host(), masked=True)
+        return shown_request(workload, self._host("(made by the agent)"))
 
     async def submit(self, workload: Workload, /) -> Handle:
         key = check_key(workload.key)
-        request = container_request(workload, self._host())
+        files = str(self._vault().directory(key)) if workload.secrets else ""
+        request = container_request(workload, self._host(files))
         platform = request.pop("Platform", None)
         if await self._is_podman():
             request["HostConfig"].pop("Init")  # needs a program that podman does not bring
         try:
             async with self._submitting[key]:
-                await self._bring_up(key, request, platform)
+                found = await self._bring_up(key, request, platform, workload.secrets)
         finally:
             self._submitting.pop(key, None)
-        return self._handle(key)
+        return replace(self._handle(key), warnings=warnings(found))
 
     async def watch(self, handle: Handle, /) -> AsyncGenerator[Observation, None]:
         key, last = self._key(handle), None
@@ -201,8 +218,9 @@ class DockerDriver:
         filters = {"label": [f"{ROOT_LABEL}={self._root_id()}"]}
         with self._asking("the list of containers"):
             found = await self._docker().containers.list(all=True, filters=filters)
-        keys = sorted(container["Labels"][KEY_LABEL] for container in found)
-        return [self._handle(key) for key in keys if key not in keep]
+        keys = {container["Labels"][KEY_LABEL] for container in found}
+        keys |= set(await asyncio.to_thread(self._vault().keys))
+        return [self._handle(key) for key in sorted(keys) if key not in keep]
 
     async def close(self) -> None:
         if self._engine is not None:
@@ -212,22 +230,80 @@ class DockerDriver:
             await self._connector.close()
             self._connector = None
 
-    async def _bring_up(self, key: str, request: Mapping[str, Any], platform: str | None) -> None:
-        """Create and start the container, if nobody has before."""
+    async def _bring_up(
+        self, key: str, request: _Request, platform: str | None, secrets: Mapping[str, str]
+    ) -> dict[str, Any] | None:
+        """Create and start the container, if nobody has before; return it as it was then."""
         try:
             found = await self._inspect(key)
             if found is None:
                 await self._provide(request["Image"], platform)
         except Unavailable as error:
             raise Unreached(error.message, retry_after=error.retry_after) from error
-        if found is None:
-            found = await self._create(key, request)
-        else:
+        if found is not None:
             found = await self._started_by_another(key, found)
-        if observed(found).phase is Phase.QUEUED:
+        elif secrets:
+            found = await self._create_for(key, request, secrets)
+        else:
+            found = await self._create(key, request)
+        if found and observed(found).phase is Phase.QUEUED:
+            if secrets:
+                await self._hand_over(key, found, secrets)
             await self._start(key)
+        return found
 
-    async def _create(self, key: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def _create_for(
+        self, key: str, request: _Request, secrets: Mapping[str, str]
+    ) -> dict[str, Any] | None:
+        """Create a container that gets secrets: as mounted files, and by a shell if it has one."""
+        there = await asyncio.to_thread(self._vault().write, key, secrets)
+        image = await self._image(request["Image"])
+        asked = without_mount(request) if self._copies else request
+        try:
+            if self._shells.get(image["Id"], True):
+                found = await self._create(key, with_shell(asked, image["Config"] or {}))
+                if image["Id"] in self._shells or await self._has_shell(key):
+                    self._shells[image["Id"]] = True
+                    return found
+                self._shells[image["Id"]] = False
+                await self._delete(key)
+                await asyncio.to_thread(self._vault().write, key, secrets)
+            return await self._create(key, with_files(asked, secrets))
+        except _REFUSALS as error:
+            if self._copies or str(there) not in error.message:
+                await asyncio.to_thread(self._vault().remove, key)
+                raise
+        self._copies = True  # the engine is somewhere else, and sees no file of ours
+        return await self._create_for(key, request, secrets)
+
+    async def _hand_over(
+        self, key: str, container: Mapping[str, Any], secrets: Mapping[str, str]
+    ) -> None:
+        """Put the files in their place, before a start; repeatable."""
+        if any(mount["Destination"] == PLACE for mount in container["Mounts"]):
+            await asyncio.to_thread(self._vault().write, key, secrets)
+        else:
+            await asyncio.to_thread(self._vault().remove, key)
+            with self._asking(key):
+                await self._container(key).put_archive(  # type: ignore[no-untyped-call]
+                    "/", archive(secrets)
+                )
+
+    async def _has_shell(self, key: str) -> bool:
+        engine = self._docker()
+        address = f"{engine.docker_host}/{engine.api_version}/containers/{key}/archive"
+        with self._asking(f"the files of {key}"):
+            async with engine.session.head(address, params={"path": SHELL}) as answer:
+                if answer.status != _NOT_FOUND:
+                    answer.raise_for_status()
+                return answer.status != _NOT_FOUND
+
+    async def _image(self, name: str) -> dict[str, Any]:
+        with self._asking(name):
+            return await self._docker().images.inspect(name)
+        raise AssertionError("unreachable")
+
+    async def _create(self, key: str, request: _Request) -> dict[str, Any] | None:
         try:
             with self._asking(key):
                 await self._docker().containers.create(dict(request), name=key)
@@ -320,12 +396,16 @@ class DockerDriver:
             await self._container(key).wait(timeout=_FOREVER)
 
     async def _delete(self, key: str) -> None:
-        """Delete the container and wait until it is gone; another may be deleting it too."""
+        """Delete the container and its secrets, and wait until it is gone.
+
+        Another may be deleting it too.
+        """
         while await self._inspect(key) is not None:
             with self._asking(key, unless=(_NOT_FOUND, _CONFLICT)):
                 await self._container(key).delete(force=True, v=True)
                 continue
             await asyncio.sleep(_LOOK)
+        await asyncio.to_thread(self._vault().remove, key)
 
     @contextmanager
     def _asking(self, what: str, *, unless: Collection[int] = ()) -> Iterator[None]:
@@ -361,9 +441,12 @@ class DockerDriver:
     def _container(self, key: str) -> aiodocker.containers.DockerContainer:
         return self._docker().containers.container(key)
 
-    def _host(self) -> EngineHost:
+    def _host(self, secrets: str) -> EngineHost:
         is_linux = sys.platform == "linux"
-        return EngineHost(self._settings, self._host_env, self._root_id(), is_linux)
+        return EngineHost(self._settings, self._host_env, self._root_id(), is_linux, secrets)
+
+    def _vault(self) -> Vault:
+        return Vault(places(self._root, self._host_env), self._root_id())
 
     def _root_id(self) -> str:
         if not self._id:

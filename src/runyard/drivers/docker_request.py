@@ -23,6 +23,7 @@ from runyard.domain.docker_options import DockerOptions, parse_docker_options
 from runyard.domain.errors import Invalid, Rejected, Violation
 from runyard.domain.variables import MASK, pass_through, variable_faults, word_faults
 from runyard.domain.workloads import Workload
+from runyard.drivers.docker_secrets import PLACE, with_shell
 from runyard.drivers.docker_settings import DockerSettings
 
 MOUNT: Final = "/mnt/wandb"
@@ -41,12 +42,11 @@ class EngineHost:
     env: Mapping[str, str]
     root: str  # the name of the agent's root, for the labels
     is_linux: bool = True
+    secrets: str = ""  # directory of the files of the workload's secrets, if it has some
 
 
-def container_request(
-    workload: Workload, host: EngineHost, *, masked: bool = False
-) -> dict[str, Any]:
-    """Return the request's body; `masked` hides the values of secrets.
+def container_request(workload: Workload, host: EngineHost) -> dict[str, Any]:
+    """Return the request's body. No secret is in it, only the mount of their files.
 
     Raises:
         Rejected: with everything that is wrong.
@@ -62,12 +62,11 @@ def container_request(
             network = "host"
         else:
             env["WANDB_BASE_URL"] = _through_gateway(env["WANDB_BASE_URL"])
-    secrets = {name: MASK if masked else value for name, value in workload.secrets.items()}
     request = {
         "Image": workload.image,
         "Entrypoint": list(workload.entry_point) or None,
         "Cmd": list(workload.args or (() if workload.entry_point else options.command)) or None,
-        "Env": [f"{name}={value}" for name, value in {**env, **secrets}.items()],
+        "Env": [f"{name}={value}" for name, value in env.items()],
         "WorkingDir": _working_dir(workload, options),
         "User": options.user,
         "StopTimeout": _GRACE,
@@ -81,6 +80,20 @@ def container_request(
         "HostConfig": _host_config(workload, options, host, network),
     }
     return _said(request)
+
+
+def shown_request(workload: Workload, host: EngineHost) -> dict[str, Any]:
+    """Return the request for people to read: the secrets are named, and their values masked.
+
+    Raises:
+        Rejected: as `container_request`.
+    """
+    request = container_request(workload, host)
+    if not workload.secrets:
+        return request
+    if "Entrypoint" in request:  # else the image is asked for it
+        request = with_shell(request, {})
+    return {**request, "Secrets": dict.fromkeys(workload.secrets, MASK)}
 
 
 def _options(workload: Workload, settings: DockerSettings) -> DockerOptions:
@@ -129,7 +142,7 @@ def _host_config(
             "Init": host.settings.init,
             "LogConfig": {"Type": "json-file"},  # never rotated: logs are read from an offset
             "SecurityOpt": ["no-new-privileges"],
-            "Mounts": _mounts(workload, options, host.settings),
+            "Mounts": _mounts(workload, options, host),
             "NetworkMode": network,
             "ExtraHosts": [f"{_GATEWAY}:host-gateway"] if host.is_linux and not network else None,
             "Devices": [_device(device) for device in options.device] or None,
@@ -152,16 +165,17 @@ def _host_config(
 
 
 def _mounts(
-    workload: Workload, options: DockerOptions, settings: DockerSettings
+    workload: Workload, options: DockerOptions, host: EngineHost
 ) -> list[dict[str, Any]] | None:
+    volumes = host.settings.volumes
     mounts = [
-        _bind(
-            settings.volumes[v.name].path, v.path, v.read_only or settings.volumes[v.name].read_only
-        )
+        _bind(volumes[v.name].path, v.path, v.read_only or volumes[v.name].read_only)
         for v in options.volume
     ]
     if workload.directory is not None:
         mounts.append(_bind(workload.directory, MOUNT, read_only=False))
+    if workload.secrets:
+        mounts.append(_bind(host.secrets, PLACE, read_only=True))
     return mounts or None
 
 
