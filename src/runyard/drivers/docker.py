@@ -219,7 +219,7 @@ class DockerDriver:
         with self._asking("the list of containers"):
             found = await self._docker().containers.list(all=True, filters=filters)
         keys = {container["Labels"][KEY_LABEL] for container in found}
-        keys |= set(await asyncio.to_thread(self._vault().keys))
+        keys |= set(await asyncio.to_thread(self._vault().workloads))
         return [self._handle(key) for key in sorted(keys) if key not in keep]
 
     async def close(self) -> None:

@@ -79,8 +79,8 @@ class Vault:
         for place in self._places:
             shutil.rmtree(place / self._owner / key, ignore_errors=True)
 
-    def keys(self) -> Collection[str]:
-        """Return the workloads that have files."""
+    def workloads(self) -> Collection[str]:
+        """Return the keys of the workloads that have files."""
         found: set[str] = set()
         for place in self._places:
             with suppress(OSError):
