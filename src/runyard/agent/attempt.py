@@ -23,7 +23,7 @@ import structlog
 from runyard.agent.bench import Bench
 from runyard.agent.faults import Fault, fault_of
 from runyard.agent.logs import Log, ship
-from runyard.agent.masking import Mask
+from runyard.agent.masking import Mask, spellings
 from runyard.agent.patience import Patience
 from runyard.agent.rendering import Draft, NeedsBuilder, completed, draft
 from runyard.agent.telling import MAX_DETAIL, Teller
@@ -32,7 +32,7 @@ from runyard.domain.errors import RunyardError, StaleLease, Unavailable
 from runyard.domain.items import Stage
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.base import Driver, Unreached
-from runyard.wire.agent import Held
+from runyard.wire.agent import Held, Moved
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -154,8 +154,7 @@ class Attempt:
             )
             driver.render(drafted.workload)
             gpus = await self._take_gpus(drafted)
-            token = await self._claim()
-            start = self._start(driver, drafted, gpus, token)
+            start = self._start(driver, drafted, gpus, await self._claim())
             await self._patience.within(self.held.start_timeout_s or None, start)
         await self._ended()
 
@@ -171,15 +170,15 @@ class Attempt:
         except TimeoutError:
             raise _GivenBack from None
 
-    async def _claim(self) -> str | None:
-        """Return the run's token. From here on the item is ours alone."""
+    async def _claim(self) -> Moved:
+        """Return what a claim brings: token and secrets. From here on the item is ours alone."""
         if self._claimed:
-            return self.held.run_token
+            return Moved(run_token=self.held.run_token, secrets=self.held.secrets)
         self._claimed = True  # from the asking on: it may not be given back now
         return await self._server.claim()
 
     async def _start(
-        self, driver: Driver, drafted: Draft, gpus: tuple[str, ...], token: str | None
+        self, driver: Driver, drafted: Draft, gpus: tuple[str, ...], claim: Moved
     ) -> None:
         self._stage = Stage.FETCH
         fetched = await self._insist(
@@ -191,13 +190,16 @@ class Attempt:
             directory=fetched.directory,
             env=fetched.env,
             requirements=fetched.requirements,
-            run_token=token,
+            run_token=claim.run_token,
+            given=claim.secrets,
             gpus=gpus,
         )
         self._note(workload)
         handle = await self._insist(partial(self._submit, driver, workload))
         self._handle = handle
         self._server.keep(handle, len(workload.gpus))
+        for warning in handle.warnings:
+            self._server.warn(Stage.RUN, warning)
         self._log.info("started", resource=driver.name)
         await self._follow(driver, handle)
 
@@ -314,14 +316,14 @@ class Attempt:
     # -- small things --------------------------------------------------------------------
 
     def _note(self, workload: Workload) -> None:
-        self._server.secrets = list(workload.secrets.values())
-        note = Note(secrets=self._server.secrets, gpus=list(workload.gpus))
+        self._server.secrets = spellings(workload.secrets.values())
+        note = Note(secrets=list(workload.secrets.values()), gpus=list(workload.gpus))
         self._bench.workspaces.write_note(self.held.key, note)
 
     def _recall(self) -> None:
         """Take over from the process that had started the workload."""
         note = self._bench.workspaces.read_note(self.held.key)
-        self._server.secrets = note.secrets
+        self._server.secrets = spellings(note.secrets)
         self._bench.gpus.hold(self.held.key, note.gpus)
         self._log.info("adopted", log_size=self.held.log_size)
 

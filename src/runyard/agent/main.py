@@ -137,7 +137,7 @@ class Agent:
             ),
             workspaces=self._workspaces,
             gpus=GpuRack(gpus, config.gpus_shared),
-            grants=Grants(environ, frozenset(config.macros), config.labels),
+            grants=Grants(environ, frozenset(config.macros), config.labels, _passed(config)),
             base_url=base_url,
             live=set(),
             stop_grace=config.stopped_run_timeout,
@@ -305,6 +305,13 @@ def _driver_settings(config: AgentConfig) -> dict[str, dict[str, object]]:
         name: {"env_passthrough": config.env_passthrough, **config.resources.get(name, {})}
         for name in names
     }
+
+
+def _passed(config: AgentConfig) -> dict[str, frozenset[str]]:
+    """Return, by resource, the variables of the agent's own that jobs may have."""
+    settings = _driver_settings(config)
+    found = {name: each.get("env_passthrough", ()) for name, each in settings.items()}
+    return {name: frozenset(n) for name, n in found.items() if isinstance(n, list | tuple)}
 
 
 def _said(error: RunyardError) -> str:

@@ -8,10 +8,44 @@ back until more is known, and nothing else is.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import base64
+import json
+import urllib.parse
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 SHORTEST: Final = 6  # bytes; shorter ones are words that a log is full of
+
+_COLUMNS: Final = 76  # where the usual encoders break a long text
+
+
+def spellings(secrets: Iterable[str]) -> list[str]:
+    """Return the texts by which secrets may show up in an output, themselves first.
+
+    Programs print them in base64, in a URL, as JSON or a repr, and long ones line by line.
+    """
+    return list(dict.fromkeys(text for secret in secrets for text in _spelled(secret)))
+
+
+def _spelled(secret: str) -> Iterator[str]:
+    yield secret
+    yield from secret.splitlines()
+    data = secret.encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encode(data).decode()
+        yield text
+        yield text.rstrip("=")
+        # Whatever follows the secret in what was encoded, say a line end: so much is the same.
+        yield text[: len(data) // 3 * 4]
+        yield from (text[at : at + _COLUMNS] for at in range(0, len(text), _COLUMNS))
+    yield data.hex()
+    for safe in ("", "/"):
+        yield urllib.parse.quote(secret, safe=safe)
+        yield urllib.parse.quote_plus(secret, safe=safe)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield json.dumps(secret).replace("/", "\\/")[1:-1]
+    yield repr(secret)[1:-1]
 
 
 class Mask:

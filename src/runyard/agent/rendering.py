@@ -7,7 +7,7 @@ laid over it by `completed`: the fetched files, the Python environment, the secr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -16,10 +16,12 @@ from runyard.domain.environment import program_environment
 from runyard.domain.errors import Invalid, Rejected
 from runyard.domain.jobs import Source, SourceKind
 from runyard.domain.macros import fill
+from runyard.domain.secrets import KEY, of_spec, resolved
 from runyard.domain.workloads import Workload
 from runyard.drivers.base import Capabilities
 from runyard.wire.agent import Held
 
+Given = Mapping[str, str] | None  # what a claim brought; None before it
 CODE: Final = "/mnt/wandb"  # where a container finds the job's files; the peer's place
 DEFAULT_PYTHON: Final = "3.11"
 # A fixed text; what the job says comes to it as arguments, and is never part of a script.
@@ -35,16 +37,21 @@ class Grants:
     environment: Mapping[str, str]
     macros: Collection[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    passed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by resource
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`installs`: whether the container's image was our choice, so that it lacks the packages."""
+    """
+    `installs`: whether the container's image was our choice, so that it lacks the packages.
+    `find` gives the values of the item's secrets, from what the claim brings.
+    """
 
     workload: Workload
     source: Source
     gpus: Gpus
     installs: bool = False
+    find: Callable[[Given], dict[str, str]] = field(default=lambda _: {}, repr=False)
 
 
 def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: str) -> Draft:
@@ -56,6 +63,9 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
     spec, source = held.spec, _source(held.spec)
     config = dict(spec["resource_args"][spec["resource"]])
     builder = config.pop("builder", None) or {}
+    config.pop(KEY, None)  # the item carries them apart, merged
+    find = _finder(spec, grants)
+    find(None)  # what this agent cannot provide, it should say before it claims the item
     image, installs = None, False
     if capabilities.needs_image:
         image, installs = _image(spec, source, builder)
@@ -94,7 +104,8 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
         working_dir=over.get("working_dir") or source.build_context,
         labels={**grants.labels, "runyard.run-id": str(spec["run_id"])},
     )
-    return Draft(workload, source, _gpus(config) if capabilities.takes_gpus else 0, installs)
+    gpus = _gpus(config) if capabilities.takes_gpus else 0
+    return Draft(workload, source, gpus, installs, find)
 
 
 def completed(
@@ -104,12 +115,17 @@ def completed(
     env: Mapping[str, str] | None = None,
     requirements: str | None = None,
     run_token: str | None = None,
+    given: Given = None,
     gpus: tuple[str, ...] = (),
 ) -> Workload:
     """Return the workload as it is submitted.
 
     `env` is laid under the item's own variables. `requirements` is the path, within the job's
-    directory, of what a chosen base image still has to install at its start.
+    directory, of what a chosen base image still has to install at its start. `given` are the
+    secrets that came with the claim.
+
+    Raises:
+        Rejected: a secret that the item needs is not there.
     """
     workload = drafted.workload
     if drafted.installs and requirements:
@@ -119,9 +135,17 @@ def completed(
         workload,
         directory=directory,
         env={**(env or {}), **workload.env},
-        secrets={"WANDB_API_KEY": run_token} if run_token else {},
+        secrets={
+            **drafted.find(given or {}),
+            **({"WANDB_API_KEY": run_token} if run_token else {}),
+        },
         gpus=gpus,
     )
+
+
+def _finder(spec: Mapping[str, Any], grants: Grants) -> Callable[[Given], dict[str, str]]:
+    refs, allowed = of_spec(spec), grants.passed.get(spec["resource"], ())
+    return lambda given: resolved(refs, given, grants.environment, allowed)
 
 
 def _source(spec: Mapping[str, Any]) -> Source:

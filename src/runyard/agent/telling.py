@@ -51,14 +51,14 @@ class Teller:
         self._timer: asyncio.TimerHandle | None = None
         self._warned: set[str] = set()
 
-    async def claim(self) -> str | None:
-        """Make the item ours; return the run's token.
+    async def claim(self) -> Moved:
+        """Make the item ours; return the run's token and the secrets.
 
         Raises:
             StaleLease: the lease has run out.
+            RunyardError: it is ours, but its secrets cannot be had.
         """
-        move = Claim(item_id=self._item_id, token=self._token)
-        return (await self._courier.move(move)).run_token
+        return await self._courier.move(Claim(item_id=self._item_id, token=self._token))
 
     async def release(self) -> None:
         """Give the item back."""
@@ -101,8 +101,8 @@ class Teller:
         if message in self._warned:
             return
         self._warned.add(message)
-        logger.warning(message, item=self._item_id, stage=stage)
         text = self.masked(message)
+        logger.warning(text, item=self._item_id, stage=stage)
         self._post(Warn(item_id=self._item_id, token=self._token, stage=stage, message=text))
 
     def tell_news(self) -> None:
