@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -165,21 +165,23 @@ def delete(name: Name, entity: Entity = None, yes: Yes = False) -> None:
     say(f"Deleted queue {owner}/{plain}.")
 
 
+_EDITED: Final = ("config", "variables", "policy", "links", "description")
+
+
 def _changed(queue: QueueOut, change: QueuePatch, values: list[str]) -> QueuePatch:
     from runyard.cli.documents import assign, edited
     from runyard.wire.rest import QueuePatch
 
-    before: dict[str, Any] = {"config": queue.config, "policy": queue.policy}
-    after = {
-        "config": queue.config if change.config is None else change.config,
-        "policy": queue.policy if change.policy is None else change.policy,
-    }
+    before = queue.model_dump(include=set(_EDITED))
+    after = {**before, **change.model_dump(exclude_none=True)}
     if values:
         for word in values:
-            after = assign(after, word, allowed=("config", "policy"))
+            after = assign(after, word, allowed=_EDITED)
     else:
         after = edited(after, title=f"Queue {queue.entity}/{queue.name}, on {queue.resource}")
-    return QueuePatch(**{name: after[name] for name in before if after.get(name) != before[name]})
+    return QueuePatch.model_validate(
+        {name: after[name] for name in _EDITED if after.get(name) != before[name]}
+    )
 
 
 def _print(queue: QueueOut) -> None:

@@ -58,6 +58,39 @@ class Invalid(RunyardError):
     status = 422
 
 
+class Gathered:
+    """Several checks whose mistakes are told together: each is a `with` block of this.
+
+    `raise_if_any` raises one `Invalid` with all of their violations.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[Invalid] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Invalid):
+            return False
+        self._found.append(error)
+        return True
+
+    def raise_if_any(self) -> None:
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            raise Invalid(
+                f"{len(self._found)} things are wrong",
+                hint=next((error.hint for error in self._found if error.hint), ""),
+                violations=[
+                    violation
+                    for error in self._found
+                    for violation in error.violations or (Violation("", error.message),)
+                ],
+            )
+
+
 class Unauthenticated(RunyardError):
     code = "unauthenticated"
     status = 401

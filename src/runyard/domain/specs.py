@@ -16,11 +16,12 @@ from typing import Any, Final
 from runyard.domain.errors import Invalid, Violation
 from runyard.domain.jobs import JobVersion, Source, SourceKind
 from runyard.domain.queues import Queue, Resource
+from runyard.domain.templates import chosen, fill, parse_variables
 
 KEYS: Final = (
     "entity", "project", "job", "docker", "name", "run_id", "author", "resource",
     "resource_args", "overrides", "git", "builder", "queue", "queue_entity", "priority",
-    "additional_services", "python_version", "sweep_id", "template_variables",
+    "additional_services", "python_version", "sweep_id", "template_variables", "policy", "hold",
 )  # fmt: skip
 OVERRIDES: Final = (
     "args", "run_config", "entry_point", "entrypoint", "artifacts", "files", "dockerfile",
@@ -55,8 +56,12 @@ class LaunchSpec:
     resource: Resource | None = None
     resource_args: Mapping[str, Any] = field(default_factory=dict)
     overrides: Overrides = field(default_factory=Overrides)
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
     priority: str | int | None = None
+    author: str | None = None
     sweep_id: str | None = None
+    hold: bool = False
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> LaunchSpec:
@@ -66,7 +71,7 @@ class LaunchSpec:
             Invalid: with a violation per mistake.
         """
         wrong = _unknown(data, KEYS, "")
-        for key in ("entity", "project", "job", "name", "run_id", "resource", "sweep_id"):
+        for key in ("entity", "project", "job", "name", "run_id", "resource", "sweep_id", "author"):
             if not isinstance(data.get(key), str | None):
                 wrong.append(Violation(key, "is a string"))
         docker = data.get("docker") or {}
@@ -84,6 +89,11 @@ class LaunchSpec:
                 )
             )
             args = {}
+        for key in ("template_variables", "policy"):
+            if not isinstance(data.get(key), Mapping | None):
+                wrong.append(Violation(key, "is a mapping"))
+        if not isinstance(data.get("hold"), bool | None):
+            wrong.append(Violation("hold", "is true or false"))
         overrides = _overrides(data.get("overrides") or {}, wrong)
         if wrong:
             raise Invalid("the launch spec is not valid", violations=wrong)
@@ -98,13 +108,16 @@ class LaunchSpec:
             resource=Resource.named(resource) if resource else None,
             resource_args=args,
             overrides=overrides,
+            template_variables=data.get("template_variables") or {},
+            policy=data.get("policy") or {},
             priority=data.get("priority"),
+            author=data.get("author"),
+            hold=bool(data.get("hold")),
             sweep_id=data.get("sweep_id"),
         )
 
 
 _NOT_YET: Final = {
-    "template_variables": "this server has no queue templates yet",
     "additional_services": "needs a kubernetes queue",
 }
 
@@ -118,6 +131,7 @@ def resolve(
     project: str,
     run_name: str,
     author: str,
+    config: Settled,
 ) -> dict[str, Any]:
     """Return what the item carries: job pinned, queue and submission merged, defaults filled.
 
@@ -129,18 +143,14 @@ def resolve(
             f"resource: {spec.resource} was asked for; queue {queue.name} runs {queue.resource}",
             hint=f"leave --resource out, or choose a {spec.resource} queue: runyard queue list",
         )
-    foreign = [name for name in spec.resource_args if Resource.named(name) is not queue.resource]
-    if foreign:
-        raise Invalid(f"resource_args: {foreign[0]} does not apply to a {queue.resource} queue")
     source = job.source if job else Source(SourceKind.IMAGE, image=spec.image or "")
     if queue.resource is Resource.LOCAL_PROCESS and source.kind is SourceKind.IMAGE:
         raise Invalid(
             "a local-process queue runs code, not images",
             hint="choose a local-container queue, or submit code: runyard launch -u PATH",
         )
-    given: Mapping[str, Any] = next(iter(spec.resource_args.values()), {})
     over = spec.overrides
-    return {
+    resolved: dict[str, Any] = {
         "entity": entity,
         "project": project,
         "run_id": run_name,
@@ -149,7 +159,7 @@ def resolve(
         "queue": queue.name,
         "queue_entity": queue.entity,
         "resource": queue.resource.value,
-        "resource_args": {queue.resource.value: merge(queue.config, given)},
+        "resource_args": {queue.resource.value: config.filled},
         "job": job.path if job else None,
         "source": source.to_json(),
         "overrides": {
@@ -163,6 +173,89 @@ def resolve(
         },
         "sweep_id": spec.sweep_id,
     }
+    if config.template is not None:
+        resolved["template"] = config.template
+    if config.laid_over:
+        resolved["laid_over"] = dict(config.laid_over)
+    return resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """
+    The resource's configuration as it will be. With a template: what it was filled from, so that
+    the agent can fill it again, and what somebody who may laid over it.
+    """
+
+    filled: dict[str, Any]
+    template: dict[str, Any] | None = None
+    laid_over: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
+    """Fill the queue's configuration and lay the submission's own settings over it.
+
+    `may_change`: whether the submitter may change the settings of a locked queue.
+
+    Raises:
+        Invalid: with every violation: values out of bounds, settings that are not to be changed.
+    """
+    wrong: list[Violation] = []
+    given: dict[str, Any] = {}
+    for name, settings in spec.resource_args.items():
+        if not _is_resource(name, queue.resource):
+            told = f"does not apply to a {queue.resource} queue"
+            wrong.append(Violation(f"resource_args.{name}", told))
+        elif queue.is_locked and not may_change:
+            wrong += [Violation(f"resource_args.{name}.{key}", _locked(queue)) for key in settings]
+        else:
+            given = merge(given, settings)
+    values: Mapping[str, Any] = {}
+    if queue.variables or spec.template_variables:
+        try:
+            values = chosen(queue.variables, spec.template_variables)
+        except Invalid as error:
+            wrong += error.violations
+    if wrong:
+        raise Invalid("the submission does not fit its queue", violations=wrong)
+    if not queue.variables:
+        return Settled(merge(queue.config, given))
+    template = {
+        "config": queue.config,
+        "variables": {name: variable.to_json() for name, variable in queue.variables.items()},
+        "values": values,
+    }
+    return Settled(merge(fill(queue.config, values), given), template, given)
+
+
+def check_template_of(spec: Mapping[str, Any]) -> None:
+    """Pass if an item's configuration is what its template makes of its values (T9).
+
+    What the server did at submission is done again, on the side that runs it.
+
+    Raises:
+        Invalid: a value out of bounds, or a configuration that came about in another way.
+    """
+    template = spec.get("template")
+    if template is None:
+        return
+    values = chosen(parse_variables(template["variables"]), template["values"])
+    expected = merge(fill(template["config"], values), spec.get("laid_over") or {})
+    if expected != spec["resource_args"][spec["resource"]]:
+        raise Invalid("the item's configuration is not what its queue's template makes")
+
+
+def _is_resource(name: str, resource: Resource) -> bool:
+    try:
+        return Resource.named(name) is resource
+    except Invalid:
+        return False
+
+
+def _locked(queue: Queue) -> str:
+    if not queue.variables:
+        return f"the settings of queue {queue.name} can be changed by its admins only"
+    return f"queue {queue.name} lets you set {', '.join(queue.variables)}, by --set-var"
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Response
 
 from runyard.domain.access import Kind
-from runyard.domain.queues import Queue
+from runyard.domain.queues import Mode, Queue
 from runyard.server import shapes
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
@@ -20,6 +21,19 @@ from runyard.wire import rest
 
 Named = Annotated[str, Path(max_length=128)]
 Counted = tuple[Queue, Counts]
+
+
+def _setter(edge: Edge, mode: Mode) -> Callable[..., Awaitable[rest.QueueOut]]:
+    async def set_mode(
+        entity: Named, queue: Named, caller: Caller, body: rest.ModeIn | None = None
+    ) -> rest.QueueOut:
+        def change(call: Call) -> Counted:
+            changed = queues.set_mode(call, entity, queue, mode, body.reason if body else "")
+            return changed, queues.counts(call, changed)
+
+        return shapes.queue(*await edge.write(caller, change))
+
+    return set_mode
 
 
 def add(app: FastAPI, edge: Edge) -> None:
@@ -39,7 +53,7 @@ def add(app: FastAPI, edge: Edge) -> None:
     @opens(Kind.USER)
     async def create_queue(body: rest.QueueIn, caller: Caller) -> rest.QueueOut:
         """Create a queue."""
-        check_depth(body.config, body.policy)
+        check_depth(body.config, body.variables, body.policy)
 
         def create(call: Call) -> Counted:
             made = queues.create(
@@ -47,8 +61,7 @@ def add(app: FastAPI, edge: Edge) -> None:
                 entity=body.entity,
                 name=body.name,
                 resource=body.resource,
-                config=body.config,
-                policy=body.policy,
+                **body.model_dump(exclude={"entity", "name", "resource"}),
             )
             return made, queues.counts(call, made)
 
@@ -70,14 +83,27 @@ def add(app: FastAPI, edge: Edge) -> None:
     async def edit_queue(
         entity: Named, queue: Named, body: rest.QueuePatch, caller: Caller
     ) -> rest.QueueOut:
-        """Replace a queue's config, its policy, or both. What waits keeps what it was given."""
-        check_depth(body.config, body.policy)
+        """Replace parts of a queue. What waits keeps the config that it was given."""
+        check_depth(body.config, body.variables, body.policy)
 
         def edit(call: Call) -> Counted:
-            edited = queues.edit(call, entity, queue, config=body.config, policy=body.policy)
+            edited = queues.edit(call, entity, queue, **body.model_dump())
             return edited, queues.counts(call, edited)
 
         return shapes.queue(*await edge.write(caller, edit))
+
+    for verb, mode, told in (
+        ("pause", Mode.PAUSED, "Hand out nothing of a queue. It goes on taking submissions."),
+        ("drain", Mode.DRAINING, "Take no submissions. What waits and runs goes on to its end."),
+        ("resume", Mode.OPEN, "Open a paused or draining queue again."),
+    ):
+        app.post(
+            f"/api/v1/queues/{{entity}}/{{queue}}/{verb}",
+            tags=["queues"],
+            operation_id=f"{verb}_queue",
+            summary=f"{verb.capitalize()} Queue",
+            description=told,
+        )(opens(Kind.USER)(_setter(edge, mode)))
 
     @app.delete("/api/v1/queues/{entity}/{queue}", tags=["queues"], status_code=204)
     @opens(Kind.USER)

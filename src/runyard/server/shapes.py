@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -140,7 +139,13 @@ def queue(found: Queue, counts: Counts) -> rest.QueueOut:
         name=found.name,
         resource=found.resource.value,
         config=dict(found.config),
-        policy=asdict(found.policy),
+        variables={name: v.to_json() for name, v in found.variables.items()},
+        policy=found.policy.to_json(),
+        links=[rest.LinkModel(label=link.label, url=link.url) for link in found.links],
+        description=found.description,
+        mode=found.mode.value,
+        mode_by=found.mode_by,
+        mode_why=found.mode_why,
         created_at=found.created_at,
         created_by=found.created_by,
         pending=pending,

@@ -1,31 +1,82 @@
-"""Creating, editing and deleting queues. Only admins of the owner may."""
+"""Creating, editing, pausing and deleting queues: what the owner's admins and operators do."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypedDict, Unpack
 
 from runyard.domain import outcomes
 from runyard.domain.access import Action
-from runyard.domain.docker_options import check_docker_options
+from runyard.domain.configs import template_faults
 from runyard.domain.errors import Conflict, Invalid, NotFound, Violation
 from runyard.domain.items import QueueId
 from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import (
     DEFAULT_QUEUE,
+    Mode,
     Queue,
     Resource,
     check_queue_name,
+    parse_links,
 )
+from runyard.domain.secrets import Refs, split
+from runyard.domain.templates import parse_variables
+from runyard.services import audit, secrets
 from runyard.services.call import Call
 from runyard.store import items, queues, waiting
 from runyard.store.db import Duplicate, Row
 
 Counts = tuple[int, int, int]
-# What an agent's own config may allow beyond the safe options; the server cannot know, so it
-# lets them pass and the agent decides.
-GRANTABLE = frozenset({"volume", "network", "device", "user"})
+
+
+class Settings(TypedDict, total=False):
+    """What an admin says of a queue. What is left out, or None, stays as it is."""
+
+    config: Mapping[str, Any] | None
+    variables: Mapping[str, Any] | None
+    policy: Mapping[str, Any] | None
+    links: Any
+    description: str | None
+
+
+def _laid_over(queue: Queue, settings: Settings) -> Queue:
+    """Return the queue with these settings, all of them checked together.
+
+    Raises:
+        Invalid: with every violation of all of them.
+    """
+    wrong: list[Violation] = []
+    said: dict[str, Any] = {}
+    for name, read in _READERS.items():
+        value: Any = settings.get(name)
+        if value is not None:
+            try:
+                said[name] = read(value)
+            except Invalid as error:
+                wrong += error.violations or (Violation(name, error.message),)
+    new = replace(queue, **said)
+    if not wrong:
+        wrong += template_faults(new.resource, new.config, new.variables)
+    if wrong:
+        raise Invalid(f"the {queue.resource} queue is not valid", violations=wrong)
+    return new
+
+
+def _description(text: str) -> str:
+    if len(text) > 4096:
+        raise Invalid("description: 4096 characters at most")
+    return text
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "config": dict,
+    "variables": parse_variables,
+    "policy": QueuePolicy.parse,
+    "links": parse_links,
+    "description": _description,
+}
 
 
 def create(
@@ -34,29 +85,28 @@ def create(
     entity: str | None,
     name: str,
     resource: str,
-    config: Mapping[str, Any],
-    policy: Mapping[str, Any],
+    **settings: Unpack[Settings],
 ) -> Queue:
     """Make a queue.
 
     Raises:
-        Invalid: all that is wrong with name, config and policy.
+        Invalid: all that is wrong with name and settings.
         Conflict: there is one of that name. Forbidden, NotFound: as `Call.entity`.
     """
     owner = call.entity(entity, Action.EDIT_QUEUES)
-    kind = Resource.named(resource)
-    check_config(kind, config)
-    queue = Queue(
-        id=QueueId(call.new_id()),
-        entity_id=owner["id"],
-        entity=owner["name"],
-        name=check_queue_name(name),
-        resource=kind,
-        created_at=call.now,
-        config=dict(config),
-        policy=QueuePolicy.parse(policy),
-        created_by=call.actor.name,
+    queue = _laid_over(
+        Queue(
+            id=QueueId(call.new_id()),
+            entity_id=owner["id"],
+            entity=owner["name"],
+            name=check_queue_name(name),
+            resource=Resource.named(resource),
+            created_at=call.now,
+            created_by=call.actor.name,
+        ),
+        settings,
     )
+    secrets.check_queue(call, queue.entity_id, queue.entity, _refs(queue))
     taken = Conflict(
         f"there is a queue {name!r} in {owner['name']} already",
         hint=f"runyard queue edit {name}",
@@ -64,10 +114,11 @@ def create(
     if queues.get(call.tx, queue.entity, name) is not None:
         raise taken
     try:
-        queues.add(call.tx, queue, dict(policy))
+        queues.add(call.tx, queue)
     except Duplicate as error:
         raise taken from error
-    call.tx.announce(f"queue:{queue.entity}/{name}", 1000)  # agents may be waiting for it to exist
+    audit.note(call, "queue.create", name, entity_id=queue.entity_id, after=told(queue))
+    call.tx.announce(f"queue:{queue.path}", 1000)  # agents may be waiting for it to exist
     return queue
 
 
@@ -82,6 +133,7 @@ def get(call: Call, entity: str | None, name: str, action: Action = Action.SEE) 
     queue = queues.get(call.tx, owner, name)
     if queue is None or not call.actor.may(Action.SEE, queue.entity_id):
         raise _unknown(call, owner, name)
+    call.actor.need_queue(name)
     call.actor.need(action, queue.entity_id, queue.entity, f"queue {name!r}")
     return queue
 
@@ -93,34 +145,64 @@ def page(call: Call, entity: str | None, *, after: str, limit: int) -> list[tupl
         owners = [call.entity(entity, Action.SEE)["id"]]
     found = queues.page(call.tx, owners, after=after, limit=limit)
     counts = queues.counts(call.tx, [q.id for q in found], call.now)
-    return [(q, counts[q.id]) for q in found]
+    own = call.actor.queues
+    return [(q, counts[q.id]) for q in found if own is None or q.name in own]
 
 
 def counts(call: Call, queue: Queue) -> Counts:
     return queues.counts(call.tx, [queue.id], call.now)[queue.id]
 
 
-def edit(
-    call: Call,
-    entity: str,
-    name: str,
-    *,
-    config: Mapping[str, Any] | None,
-    policy: Mapping[str, Any] | None,
-) -> Queue:
-    """Replace config, policy or both. Items that wait keep the config they were merged with."""
+def edit(call: Call, entity: str, name: str, **settings: Unpack[Settings]) -> Queue:
+    """Change a queue. Items that wait keep the config they were merged with; a policy's rules
+    hold for them from now on.
+    """
     queue = get(call, entity, name, Action.EDIT_QUEUES)
-    if config is not None:
-        check_config(queue.resource, config)
-    if policy is not None:
-        QueuePolicy.parse(policy)
-    queues.edit(
-        call.tx,
-        queue.id,
-        config=None if config is None else dict(config),
-        policy=None if policy is None else dict(policy),
+    edited = _laid_over(queue, settings)
+    secrets.check_queue(call, queue.entity_id, queue.entity, _refs(edited), before=_refs(queue))
+    queues.edit(call.tx, edited)
+    audit.note(
+        call, "queue.edit", name, entity_id=queue.entity_id, before=told(queue), after=told(edited)
     )
-    return get(call, entity, name)
+    call.tx.announce(f"queue:{queue.path}", 1000)  # a limit may be wider now
+    return edited
+
+
+def _refs(queue: Queue) -> Refs:
+    return split(queue.config, kubernetes=queue.resource is Resource.KUBERNETES)[0]
+
+
+def set_mode(call: Call, entity: str, name: str, mode: Mode, why: str = "") -> Queue:
+    """Pause, drain or resume a queue. What runs goes on in any case."""
+    queue = get(call, entity, name, Action.OPERATE)
+    why = why.strip()[:500]
+    by = "" if mode is Mode.OPEN else call.actor.name
+    queues.set_mode(call.tx, queue.id, mode, by=by, why=why, now=call.now)
+    audit.note(
+        call,
+        f"queue.{_VERBS[mode]}",
+        name,
+        entity_id=queue.entity_id,
+        before={"mode": queue.mode.value, "why": queue.mode_why},
+        after={"mode": mode.value, "why": why},
+    )
+    call.tx.announce(f"queue:{queue.path}", 1000)
+    return replace(queue, mode=mode, mode_by=by, mode_why=why)
+
+
+_VERBS: Final = {Mode.OPEN: "resume", Mode.PAUSED: "pause", Mode.DRAINING: "drain"}
+
+
+def told(queue: Queue) -> dict[str, Any]:
+    """Return what the audit log keeps of a queue. It holds names of secrets, never values."""
+    return {
+        "resource": queue.resource.value,
+        "config": dict(queue.config),
+        "variables": {name: v.to_json() for name, v in queue.variables.items()},
+        "policy": queue.policy.to_json(),
+        "links": [{"label": link.label, "url": link.url} for link in queue.links],
+        "description": queue.description,
+    }
 
 
 def delete(call: Call, entity: str, name: str) -> int:
@@ -142,6 +224,7 @@ def delete(call: Call, entity: str, name: str) -> int:
         items.save(call.tx, moves, now=call.now, actor=call.actor.name)
         cancelled += len(moves)
     queues.delete(call.tx, queue.id, call.now)
+    audit.note(call, "queue.delete", name, entity_id=queue.entity_id, before=told(queue))
     return cancelled
 
 
@@ -159,24 +242,9 @@ def default_queue(call: Call, owner: Row) -> Queue:
         created_at=call.now,
         created_by=call.actor.name,
     )
-    queues.add(call.tx, queue, {})
+    queues.add(call.tx, queue)
     call.tx.announce(f"queue:{queue.entity}/{queue.name}", 1000)
     return queue
-
-
-def check_config(resource: Resource, config: Mapping[str, Any]) -> None:
-    """Pass if an agent could accept the config, whoever of queue and submission said it (T8).
-
-    Raises:
-        Invalid: with every violation.
-    """
-    wrong: tuple[Violation, ...] = ()
-    if resource is Resource.LOCAL_CONTAINER:
-        # `builder` says how an image is made; it never reaches the engine.
-        options = {k: v for k, v in config.items() if k != "builder"}
-        wrong = check_docker_options(options, granted=GRANTABLE)
-    if wrong:
-        raise Invalid(f"the {resource} configuration is not valid", violations=wrong)
 
 
 def _unknown(call: Call, owner: str, name: str) -> NotFound:

@@ -12,19 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from runyard.domain import configs, outcomes
 from runyard.domain.access import Action
-from runyard.domain.errors import Conflict, Invalid, TooMuch, Violation
+from runyard.domain.errors import Conflict, Gathered, Invalid, TooMuch, Violation
 from runyard.domain.items import Item, ItemId, ItemState, RunId
 from runyard.domain.jobs import JobRef, JobVersion
-from runyard.domain.queues import DEFAULT_QUEUE, Queue, priority_of
+from runyard.domain.policy import QueuePolicy
+from runyard.domain.queues import DEFAULT_QUEUE, Mode, Queue, Resource, priority_of
 from runyard.domain.runs import Run, RunState
+from runyard.domain.secrets import KEY, merged, split, submission_faults
 from runyard.domain.sources import check_entry_point, check_image
-from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve
-from runyard.services import accounts, jobs, queues
+from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve, settle
+from runyard.services import accounts, jobs, queues, secrets
 from runyard.services.call import Call
 from runyard.services.inputs import InputChecks, keep
 from runyard.store import accounts as account_rows
-from runyard.store import agents, newcomers
+from runyard.store import agents, newcomers, waiting
 from runyard.store.db import Duplicate
 from runyard.store.newcomers import NewItem
 from runyard.store.values import to_text
@@ -53,6 +56,8 @@ class _Batch:
         self.projects: dict[tuple[str, str], str] = {}
         self.jobs: dict[JobRef, JobVersion] = {}
         self._queue_is_checked = False
+        self._authors: dict[str, str] = {}
+        self._secret_jobs: set[tuple[str, str]] = set()
 
     def project(self, entity: str, name: str) -> str:
         key = (entity, name)
@@ -70,10 +75,42 @@ class _Batch:
             self.jobs[ref] = jobs.get(self.call, ref)
         return self.jobs[ref]
 
+    @property
+    def may_change(self) -> bool:
+        """Whether the submitter may change the settings of a locked queue."""
+        return self.call.actor.may(Action.EDIT_QUEUES, self.queue.entity_id)
+
+    def author(self, name: str | None) -> tuple[str, str]:
+        """Return (id, name) of whose items these are: a service account may say so."""
+        actor = self.call.actor
+        if name is None or not actor.is_service:
+            return actor.user_id, actor.name
+        if name not in self._authors:
+            actor.need(Action.SUBMIT_FOR, self.queue.entity_id, self.queue.entity, "queue")
+            author = account_rows.actor_named(self.call.tx, name)
+            if author is None or not author.may(Action.SUBMIT, self.queue.entity_id):
+                raise Invalid(f"author: {name!r} may not submit to queues of {self.queue.entity}")
+            self._authors[name] = author.user_id
+        return self._authors[name], name
+
+    def secrets(
+        self, config: Mapping[str, Any], job: JobVersion | None, entity: str
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the item carries of its queue's and its job's references."""
+        of_job = job.source.secrets if job else {}
+        if job and of_job and (entity, job.id) not in self._secret_jobs:
+            owner = self.call.entity(entity, Action.SUBMIT)
+            secrets.check_job(self.call, owner["id"], entity, of_job)
+            self._secret_jobs.add((entity, job.id))
+        if not of_job and not config.get(KEY):
+            return {}
+        of_queue, _ = split(config, kubernetes=self.queue.resource is Resource.KUBERNETES)
+        return merged(of_queue, of_job, queue_entity=self.queue.entity, run_entity=entity)
+
     def check_config(self, config: Mapping[str, Any], *, changed: bool) -> None:
         """Check a merged configuration; the queue's own, unchanged, is checked once."""
         if changed or not self._queue_is_checked:
-            queues.check_config(self.queue.resource, config)
+            configs.check(self.queue.resource, config)
         self._queue_is_checked = self._queue_is_checked or not changed
 
 
@@ -106,10 +143,41 @@ def submit(
             wrong += _placed(error, n, alone=len(specs) == 1)
     if wrong:
         raise Invalid(_summary(wrong), violations=wrong, hint=hint)
+    _need_room(call, queue, new)
     if not dry_run:
         _write(call, queue, new)
         keep(call, batch.warnings)
     return [Submitted(n.item.id, n.spec, batch.warnings.get(n.item.id, ())) for n in new]
+
+
+def _need_room(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
+    """Pass if the queue takes as many items.
+
+    Raises:
+        Conflict: it is draining. TooMuch: more would wait than its policy allows.
+    """
+    if queue.mode is Mode.DRAINING:
+        raise Conflict(
+            f"queue {queue.path} is draining, and takes nothing new: {_mode_told(queue)}",
+            hint="choose another queue: runyard queue list",
+        )
+    policy = queue.policy
+    for most, author, whose in (
+        (policy.max_waiting, None, ""),
+        (policy.max_waiting_per_user, new[0].author_id if new else None, " of yours"),
+    ):
+        if most:
+            there = waiting.count(call.tx, queue.id, author_id=author, up_to=most)
+            if there + len(new) > most:
+                raise TooMuch(
+                    f"{there} items{whose} wait in queue {queue.path} already; its policy "
+                    f"allows {most}",
+                    hint="submit again when some of them have started",
+                )
+
+
+def _mode_told(queue: Queue) -> str:
+    return f"{queue.mode_by}: {queue.mode_why}" if queue.mode_why else f"by {queue.mode_by}"
 
 
 def _write(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
@@ -120,7 +188,7 @@ def _write(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
             "a run of that run_id exists in the project already",
             hint="leave run_id out and one is made for you",
         ) from error
-    call.tx.announce(f"queue:{queue.entity}/{queue.name}", len(new))
+    call.tx.announce(f"queue:{queue.path}", len(new))
     for name in {n.pinned_agent for n in new} - {None}:
         # The queue's news might wake another agent, for whom there is nothing.
         if name and (agent := agents.named(call.tx, queue.entity_id, name)):
@@ -134,55 +202,77 @@ def _queue(call: Call, entity: str | None, name: str) -> Queue:
     return queues.get(call, entity, name, Action.SUBMIT)
 
 
-def _new_item(
-    batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None
-) -> NewItem:
+def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) -> NewItem:
     call, queue = batch.call, batch.queue
     spec = LaunchSpec.parse(data)
     entity = spec.entity or queue.entity
     project = spec.project or DEFAULT_PROJECT
     project_id = batch.project(entity, project)
     job = batch.job(spec.job, entity, project)
-    spec, warnings = batch.inputs.laid(spec, job)
+    wrong = Gathered()
+    with wrong:
+        spec, warnings = batch.inputs.laid(spec, job)
+    with wrong:
+        policy = queue.policy.narrowed(spec.policy)
+    with wrong:
+        priority = priority_of(spec.priority, queue.policy)
+    with wrong:
+        if faults := submission_faults(spec.resource_args):
+            raise Invalid("the submission names secrets", violations=faults)
+    with wrong:
+        config = settle(spec, queue, may_change=batch.may_change)
+        changed = bool(spec.resource_args or queue.variables)
+        batch.check_config(config.filled, changed=changed)
     run_id, item_id = call.new_id(), call.new_id()
+    run_name = _run_name(spec.run_id, run_id)
+    author_id, author = batch.author(spec.author)
+    wrong.raise_if_any()
     if warnings:
         batch.warnings[ItemId(item_id)] = warnings
-    run_name = _run_name(spec.run_id, run_id)
     resolved = resolve(
-        spec, queue, job, entity=entity, project=project, run_name=run_name,
-        author=call.actor.name,
+        spec, queue, job, entity=entity, project=project, run_name=run_name, author=author,
+        config=config,
     )  # fmt: skip
-    _check_program(resolved)
-    batch.check_config(
-        resolved["resource_args"][queue.resource.value], changed=bool(spec.resource_args)
-    )
+    _check_program(resolved, policy)
+    if refs := batch.secrets(config.filled, job, entity):
+        resolved["secrets"] = refs
     item = Item(
         id=ItemId(item_id),
         queue_id=queue.id,
         state=ItemState.PENDING,
-        priority=priority_of(spec.priority, queue.policy),
+        priority=priority,
         enqueued_at=call.now,
         run_id=RunId(run_id),
         claim_ttl=queue.policy.claims_last,
+        expires_at=outcomes.expiry(policy, call.now),
     )
+    if spec.hold:
+        item = item.held(f"held by {call.actor.name}, at submission")
     return NewItem(
         item=item,
         run=Run(RunId(run_id), RunState.PENDING, call.now),
         project_id=project_id,
         run_name=run_name,
         display_name=spec.name,
-        author_id=call.actor.user_id,
+        author_id=author_id,
         job=job.path if job else None,
         config=dict(spec.overrides.run_config),
         spec=resolved,
         spec_text=_bounded(to_text(resolved)),
         pinned_agent=pinned_agent,
+        policy=to_text(spec.policy) if spec.policy else None,
     )
 
 
-def _check_program(spec: Mapping[str, Any]) -> None:
+def _check_program(spec: Mapping[str, Any], policy: QueuePolicy) -> None:
     """Check what will run, whoever of job and submission said it."""
     source, over = spec["source"], spec["overrides"]
+    for field in ("image", "base_image"):
+        if source.get(field) and not policy.allows_image(source[field]):
+            raise Invalid(
+                f"image {source[field]!r} is not on the queue's list: {', '.join(policy.images)}",
+                hint="choose another image, or ask an admin to add it to the policy's `images`",
+            )
     if source.get("image"):
         check_image(source["image"])
     words = tuple(over["entry_point"] or source.get("entry_point") or ())

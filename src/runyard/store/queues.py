@@ -11,7 +11,8 @@ from sqlalchemy import bindparam, func, insert, select, update
 from runyard.domain.agents import LOST_AFTER, AgentStatus
 from runyard.domain.items import QueueId
 from runyard.domain.policy import QueuePolicy
-from runyard.domain.queues import Queue, Resource
+from runyard.domain.queues import Mode, Queue, Resource, parse_links
+from runyard.domain.templates import parse_variables
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import from_ms, from_text, to_ms, to_text
@@ -54,7 +55,13 @@ def _queue(row: Row) -> Queue:
         resource=Resource(row["resource"]),
         created_at=from_ms(row["created_at"]),
         config=from_text(row["config"]),
+        variables=parse_variables(from_text(row["variables"])),
         policy=QueuePolicy.parse(from_text(row["policy"])),
+        links=parse_links(from_text(row["links"])),
+        description=row["description"],
+        mode=Mode(row["mode"]),
+        mode_by=row["mode_by"],
+        mode_why=row["mode_why"],
         created_by=row["created_by"],
     )
 
@@ -78,28 +85,41 @@ def names(tx: Tx, entity: str) -> list[str]:
     return [row["name"] for row in tx.all(found)]
 
 
-def add(tx: Tx, queue: Queue, policy: dict[str, Any]) -> None:
+def add(tx: Tx, queue: Queue) -> None:
     tx.run(
         insert(t.queues),
         {
             "id": queue.id, "entity_id": queue.entity_id, "name": queue.name,
-            "resource": queue.resource.value, "config": to_text(queue.config),
-            "policy": to_text(policy), "created_by": queue.created_by,
-            "created_at": to_ms(queue.created_at),
+            "resource": queue.resource.value, "created_by": queue.created_by,
+            "created_at": to_ms(queue.created_at), **_columns(queue),
         },
     )  # fmt: skip
 
 
-def edit(
-    tx: Tx, queue_id: QueueId, *, config: dict[str, Any] | None, policy: dict[str, Any] | None
-) -> None:
-    values = {
-        name: to_text(value)
-        for name, value in (("config", config), ("policy", policy))
-        if value is not None
+def edit(tx: Tx, queue: Queue) -> None:
+    """Write what an admin may change of a queue."""
+    tx.run(update(t.queues).where(_Q.id == queue.id).values(_columns(queue)))
+
+
+def _columns(queue: Queue) -> dict[str, Any]:
+    usual = QueuePolicy().to_json()
+    # Only what was chosen, so that a later version's better default reaches old queues, too.
+    policy = {name: v for name, v in queue.policy.to_json().items() if v != usual[name]}
+    return {
+        "config": to_text(queue.config),
+        "variables": to_text({name: v.to_json() for name, v in queue.variables.items()}),
+        "policy": to_text(policy),
+        "links": to_text([{"label": link.label, "url": link.url} for link in queue.links]),
+        "description": queue.description,
     }
-    if values:
-        tx.run(update(t.queues).where(_Q.id == queue_id).values(values))
+
+
+def set_mode(tx: Tx, queue_id: QueueId, mode: Mode, *, by: str, why: str, now: datetime) -> None:
+    tx.run(
+        update(t.queues)
+        .where(_Q.id == queue_id)
+        .values(mode=mode.value, mode_by=by, mode_why=why, mode_at=to_ms(now))
+    )
 
 
 def delete(tx: Tx, queue_id: QueueId, now: datetime) -> None:

@@ -44,19 +44,36 @@ class Problem(Out):
 # -- queues ------------------------------------------------------------------------------
 
 
+class LinkModel(In):
+    label: Annotated[str, Field(min_length=1, max_length=100)]
+    url: Annotated[str, Field(max_length=2000)]
+
+
 class QueueIn(In):
+    """`variables` make a template of `config`: see the docs, "Queues"."""
+
     entity: str | None = None
     name: Name
     resource: str
     config: dict[str, Any] = {}
+    variables: dict[str, dict[str, Any]] = {}
     policy: dict[str, Any] = {}
+    links: list[LinkModel] = []
+    description: str = ""
 
 
 class QueuePatch(In):
-    """What is left out stays; `config` and `policy` are replaced as a whole."""
+    """What is left out stays; each of the others is replaced as a whole."""
 
     config: dict[str, Any] | None = None
+    variables: dict[str, dict[str, Any]] | None = None
     policy: dict[str, Any] | None = None
+    links: list[LinkModel] | None = None
+    description: str | None = None
+
+
+class ModeIn(In):
+    reason: Annotated[str, Field(max_length=500)] = ""
 
 
 class QueueOut(Out):
@@ -65,7 +82,13 @@ class QueueOut(Out):
     name: str
     resource: str
     config: dict[str, Any]
+    variables: dict[str, dict[str, Any]] = {}
     policy: dict[str, Any]
+    links: list[LinkModel] = []
+    description: str = ""
+    mode: str = "open"
+    mode_by: str = ""
+    mode_why: str = ""
     created_at: datetime
     created_by: str
     pending: int = 0
