@@ -14,6 +14,7 @@ from runyard.domain.access import Actor, Kind
 from runyard.domain.queues import Queue
 from runyard.services import accounts, agents, moving, queues, submitting
 from runyard.services.call import Call
+from runyard.services.sealing import Sealer
 from runyard.store import accounts as rows
 from runyard.store import views
 from runyard.store.db import Database, Row, Tx
@@ -29,6 +30,7 @@ class Yard:
     tx: Tx
     now: datetime = T0
     numbers: Iterator[int] = field(default_factory=count)
+    seal: Sealer | None = None
     admin: Actor = field(init=False)
     queue: Queue = field(init=False)
 
@@ -47,6 +49,7 @@ class Yard:
             self.now,
             lambda: f"{next(self.numbers):026d}",
             lambda: f"{next(self.numbers):043d}",
+            self.seal,
         )
 
     def user(self, name: str) -> Actor:
