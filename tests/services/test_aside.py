@@ -37,9 +37,7 @@ def check(yard, registered, checks):
 
 
 def noted(yard, action):
-    return [
-        e for e in audit.page(yard.call(), None, before=None, limit=50) if e["action"] == action
-    ]
+    return audit.page(yard.call(), audit.Wanted(action=action), before=None, limit=50)
 
 
 def test_strikes_in_a_row_set_an_agent_aside_and_it_is_told_why(yard, agent):
@@ -213,3 +211,59 @@ def test_reasons_are_cut_to_a_sentence(yard, agent):
     found = check(yard, agent, [Check(name="y" * 900, ok=False, detail="z" * 9000)] * 50)
     assert len(found.set_aside_why) <= 2000
     assert timedelta(0) <= yard.now - found.set_aside_at
+
+
+def fail(held, **more):
+    return wire.Fail(
+        item_id=held.item_id, token=held.token, stage="fetch", message=FULL, host=True, **more
+    )
+
+
+def test_what_the_host_is_to_blame_for_goes_back_and_counts(yard, agent):
+    items = yard.submit("a", "b", "c")
+    for n in range(STRIKES):
+        held = yard.claimed(agent)
+        yard.move(agent, fail(held))
+        assert yard.states(held.item_id) == ("PENDING", "pending")
+        assert known(yard, agent).strikes == n + 1
+    assert yard.lease(agent) == []
+    assert {h.item_id for h in yard.lease(yard.register("b"), 5)} == set(items)
+
+
+def test_a_failure_by_the_job_is_no_strike(yard, agent):
+    yard.submit("a")
+    held = yard.claimed(agent)
+    move = wire.Fail(item_id=held.item_id, token=held.token, stage="fetch", message="no such image")
+    yard.move(agent, move)
+    assert yard.states(held.item_id) == ("FAILED", "failed")
+    assert known(yard, agent).strikes == 0
+
+
+@pytest.mark.parametrize("phase", ["running", "exited"])
+def test_an_item_that_starts_wipes_strikes_out(yard, agent, phase):
+    yard.submit("a", "b")
+    yard.move(agent, fail(yard.claimed(agent)))
+    held = yard.claimed(agent)
+    assert known(yard, agent).strikes == 1
+    yard.move(agent, wire.Observe(item_id=held.item_id, token=held.token, phase=phase, exit_code=1))
+    assert known(yard, agent).strikes == 0
+
+
+def test_the_end_of_what_started_long_ago_says_nothing_of_the_host_today(yard, agent):
+    yard.submit("a", "b")
+    old = yard.claimed(agent)
+    yard.move(agent, wire.Observe(item_id=old.item_id, token=old.token, phase="running"))
+    yard.move(agent, fail(yard.claimed(agent)))
+    yard.move(
+        agent, wire.Observe(item_id=old.item_id, token=old.token, phase="exited", exit_code=0)
+    )
+    assert known(yard, agent).strikes == 1
+
+
+def test_many_faults_in_one_batch_count_each(yard, agent):
+    yard.submit(*"abcd")
+    held = [yard.claimed(agent) for _ in range(4)]
+    yard.move(agent, *map(fail, held))
+    found = known(yard, agent)
+    assert (found.is_set_aside, found.strikes) == (True, STRIKES)
+    assert len(noted(yard, "agent.set_aside")) == 1

@@ -200,6 +200,7 @@ class AgentRoutes:
         agent = await self._edge.write(
             actor, lambda call: aside.check(call, agent_id, asked.checks)
         )
+        self._look_again(agent_id, actor)
         return _json(health.Checked(set_aside=agent.set_aside_why))
 
     @opens(Kind.AGENT)
@@ -253,7 +254,7 @@ class AgentRoutes:
         return Response(status_code=204)
 
     def _look_again(self, agent_id: str, actor: Actor) -> None:
-        # What it gave back may be pinned to it, and then it is news to nobody else.
+        # What it gave back may be pinned to it, or it is in use again: news to nobody else.
         station = self._stations.get((agent_id, actor.epoch))
         if station is not None:
             station.heard = -1

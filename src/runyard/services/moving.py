@@ -17,6 +17,7 @@ from runyard.domain.agents import Agent
 from runyard.domain.errors import Conflict, Invalid, RunyardError, StaleLease
 from runyard.domain.items import Failure, ItemState, LeaseToken
 from runyard.domain.outcomes import Outcome
+from runyard.domain.runs import RunState
 from runyard.domain.workloads import Handle, Observation, Phase
 from runyard.services import aside, following, leasing, secrets
 from runyard.services.call import Call
@@ -94,7 +95,8 @@ class _Moving:
         item = state.item
         self._now[item.id] = outcomes.observed(item, state.run, seen, pair.policy, self._call.now)
         self._seen[item.id] = (item.id, item.attempt, seen)
-        if seen.phase in (Phase.RUNNING, Phase.EXITED):
+        is_fresh = state.run.state is not RunState.RUNNING  # else it started long ago
+        if is_fresh and seen.phase in (Phase.RUNNING, Phase.EXITED):
             self._agent = aside.started_well(self._call, self._agent)
 
     def _fail(self, pair: Pair, state: Outcome, m: wire.Fail) -> None:
