@@ -82,6 +82,44 @@ class Stretch:
     waiting_since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Tale:
+    """
+    An item with all that happened to it. Nothing here is a secret or free text: no arguments, no
+    configuration, no messages. `team` owns the project, `entity` the queue.
+    """
+
+    item_id: str
+    queue_id: str
+    entity: str
+    queue: str
+    resource: str
+    priority: int
+    author: str
+    team: str
+    project: str
+    run: str
+    job: str
+    run_state: str
+    stage: str | None
+    ended_at: datetime | None
+    expires_at: datetime | None
+    events: tuple[Event, ...]
+    tries: Mapping[int, Try]
+
+    @property
+    def is_expired(self) -> bool:
+        ended, expires = self.ended_at, self.expires_at
+        return ended is not None and expires is not None and expires <= ended
+
+    @property
+    def last(self) -> Try | None:
+        return self.tries[max(self.tries)] if self.tries else None
+
+    def stretches(self) -> list[Stretch]:
+        return stretches(self.events, self.tries, self.run_state, is_expired=self.is_expired)
+
+
 def stretches(
     events: Iterable[Event],
     tries: Mapping[int, Try],

@@ -46,6 +46,7 @@ from runyard.server.auth import Door, Gate, Keys, inventory
 from runyard.server.edge import SERVER, Edge, utc_now
 from runyard.server.guard import BodyLimit, Guard, Outermost
 from runyard.server.metrics import Metrics
+from runyard.server.monitoring import Monitor
 from runyard.server.notifying import create_notifier
 from runyard.server.presence import FLUSH_EVERY, Presence
 from runyard.server.settings import ServerSettings
@@ -70,7 +71,8 @@ class Server:
     ) -> None:
         assert settings.files_dir is not None
         self.settings, self.database, self._say = settings, database, say
-        self.metrics, self.hub = Metrics(), Hub()
+        self.hub = Hub()
+        self.metrics = Metrics(most_queues=settings.metrics_queues)
         self.sealer = sealing.sealer(settings)
         self.edge = Edge(database, self.metrics, clock=clock, sealer=self.sealer)
         self.keys = Keys(self.edge)
@@ -78,6 +80,7 @@ class Server:
         self.sweeper = Sweeper(self.edge, self.metrics)
         self.files = Files(settings.files_dir)
         self.notifier = create_notifier(self.edge, settings)
+        self.monitor = Monitor(self.edge, self.metrics, settings)
         self.api = self._routes()
         self.doors = inventory(self.api.router.routes)
         self._app = self._wrapped(self.api, self.doors)
@@ -117,7 +120,7 @@ class Server:
         )
         streams.add(app, follower)
         rest_audit.add(app, follower)
-        probes.add(app, self.edge, self.hub, self.metrics)
+        probes.add(app, self.edge, self.hub, self.monitor)
         return app
 
     def _hot(self) -> list[tuple[str, str, Callable[..., Any]]]:
@@ -157,11 +160,13 @@ class Server:
         )
         if told := starting.hand_over(self.settings, secret, is_first=is_first):
             self._say(told)
+        await self.monitor.begin()
         listener = self._listener()
         tasks = [
             asyncio.create_task(every(FLUSH_EVERY, lambda: note_life(self.presence, self.keys))),
             asyncio.create_task(every(self.settings.sweep_interval_s, self.sweeper.run_once)),
             *(asyncio.create_task(task) for task in self.notifier.tasks()),
+            *(asyncio.create_task(task) for task in self.monitor.tasks()),
         ]
         self.about_to_answer()
         try:
@@ -171,6 +176,7 @@ class Server:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.monitor.close()
             await note_life(self.presence, self.keys)
             if listener is not None:
                 await anyio.to_thread.run_sync(listener.stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio.to_thread
 from fastapi import FastAPI, Response
 
@@ -10,18 +12,16 @@ from runyard.domain.access import Kind
 from runyard.domain.errors import Conflict, Unavailable
 from runyard.server.auth import opens, public
 from runyard.server.edge import Edge
-from runyard.server.metrics import Metrics
+from runyard.server.metrics import Visible
+from runyard.server.monitoring import Monitor
 from runyard.server.paging import Caller
 from runyard.server.wakeups import Hub
-from runyard.services import queues
 from runyard.services.call import Call
-from runyard.store import migrate
+from runyard.store import gauges, migrate
 from runyard.wire import rest
 
-_QUEUES = 1000
 
-
-def add(app: FastAPI, edge: Edge, hub: Hub, metrics: Metrics) -> None:
+def add(app: FastAPI, edge: Edge, hub: Hub, monitor: Monitor) -> None:
     @app.get("/healthz", tags=["server"])
     @public
     async def healthz() -> dict[str, str]:
@@ -57,14 +57,24 @@ def add(app: FastAPI, edge: Edge, hub: Hub, metrics: Metrics) -> None:
     async def figures(caller: Caller) -> Response:
         """Tell figures to Prometheus; queues are those that the key's owner may see."""
 
-        def depths(call: Call) -> dict[tuple[str, str], tuple[int, int, int]]:
-            found = queues.page(call, None, after="", limit=_QUEUES)
-            return {(q.entity, q.name): counts for q, counts in found}
-
-        text = metrics.text(await edge.read(caller, depths))
+        standing = await monitor.gauges.standing()
+        may_see = await edge.read(caller, _sight)
+        more = [monitor.metrics.queues.registry, *([standing] if standing else [])]
+        text = monitor.metrics.text(*(Visible(each, may_see) for each in more))
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)
     @public
     async def openapi() -> dict[str, object]:
         return app.openapi()
+
+
+def _sight(call: Call) -> Callable[[str, str | None], bool]:
+    """Return what tells whether the caller may know of an entity's queue, or of its agents."""
+    owners, queues = call.visible(), call.actor.queues
+    if owners is None:
+        return lambda _entity, _queue: True
+    names = gauges.names(call.tx, owners)
+    return lambda entity, queue: (
+        entity in names and (queues is None or (queue is not None and queue in queues))
+    )

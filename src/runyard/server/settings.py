@@ -195,6 +195,27 @@ class ServerSettings(BaseModel):
         tuple[Annotated[int, Field(ge=1, le=65535)], ...],
         Field(description="Ports that webhooks may be sent to."),
     ] = PORTS
+    metrics_queues: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Most queues that `/metrics` names; all others are told together.",
+        ),
+    ] = 100
+    otlp_endpoint: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?$",
+            description="Address of an OpenTelemetry collector, `http://HOST:4318`, that gets the "
+            "trace of each item. Empty: none. Needs `runyard[otel]`. See "
+            "[Monitoring](../guides/monitoring.md#traces).",
+        ),
+    ] = ""
+    otlp_headers_file: Annotated[
+        Path | None,
+        Field(description="File of headers for the collector, `Name: value` one a line."),
+    ] = None
 
     @model_validator(mode="after")
     def _know_paths(self) -> ServerSettings:

@@ -29,12 +29,14 @@ _RUN_COLUMNS: Final = (
     _R.id.label("run_pk"), _R.name.label("run_name"), _R.display_name,
     _R.state.label("run_state"), _R.job, _R.started_at, _R.ended_at.label("run_ended_at"),
     _R.exit_code, _R.reason, _R.stop_requested_at, _R.created_at, _R.log_size,
-    _R.log_truncated, _P.name.label("project"), _P.entity_id.label("target_id"),
+    _R.log_truncated, _R.author_id, _P.name.label("project"), _P.entity_id.label("target_id"),
     _target.c.name.label("target"), _author.c.name.label("author"),
 )  # fmt: skip
 _ITEM_COLUMNS: Final = (
     _I.id, _I.queue_id, _I.state, _I.priority, _I.attempt, _I.requeues, _I.enqueued_at,
-    _I.ended_at, _I.failure_stage, _I.failure_message, _I.failure_detail, _I.agent_id,
+    _I.ended_at, _I.parked, _I.parked_why, _I.ready_at, _I.expires_at, _I.run_deadline,
+    _I.retries, _I.host_faults, _I.aged, _I.pinned_agent, _I.failure_stage,
+    _I.failure_message, _I.failure_detail, _I.agent_id,
     _Q.name.label("queue"), _Q.entity_id.label("owner_id"),
     _owner.c.name.label("queue_entity"), _A.name.label("agent"),
     _A.last_seen_at.label("agent_seen_at"),
@@ -164,13 +166,15 @@ _NUMBERS: Final = (
 _YOUNG: Final = timedelta(seconds=2)  # longer than a transaction lasts
 
 
-def settled(tx: Tx, seq: int, *, now: datetime, limit: int) -> tuple[int, bool]:
+def settled(
+    tx: Tx, seq: int, *, now: datetime, limit: int, patience: timedelta = _YOUNG
+) -> tuple[int, bool]:
     """Return the number up to which nothing can appear any more, and whether more is there.
 
     Numbers are given before transactions commit, so a gap before a young event may be one
     that is about to be filled; an old one is of a transaction that was taken back.
     """
-    young = to_ms(now - _YOUNG)
+    young = to_ms(now - patience)
     for row in tx.all(_NUMBERS, {"seq": seq, "limit": limit}):
         if row["seq"] > seq + 1 and row["at"] > young:
             return seq, True
