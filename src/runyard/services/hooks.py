@@ -28,7 +28,7 @@ from runyard.domain.hooks import (
     check_name,
 )
 from runyard.domain.targets import Target
-from runyard.services import queues, sealing
+from runyard.services import queues, sealing, secrets
 from runyard.services.audit import note
 from runyard.services.call import Call
 from runyard.services.sealing import Sealed
@@ -225,22 +225,9 @@ def place(call: Call, hook: Hook) -> Place:
     return Place(**msgspec.json.decode(opened))
 
 
-def reseal(call: Call, limit: int = 100) -> int:
-    """Seal anew what an older key sealed; return how many. For the rotation of keys."""
-    seal = sealing.need(call.seal)
-    ids = hooks.sealed_by_others(call.tx, seal.key_id, limit)
-    for hook_id in ids:
-        row = hooks.sealed(call.tx, hook_id)
-        assert row is not None
-        opened = seal.open(Sealed(*row), sealing.about("hook", hook_id))
-        sealed = seal.seal(opened, sealing.about("hook", hook_id))
-        hooks.seal(call.tx, hook_id, sealed.key_id, sealed.data)
-    return len(ids)
-
-
 def _sealed(call: Call, hook_id: str, url: str, secret: str) -> Sealed:
     plain = msgspec.json.encode({"url": url, "secret": secret})
-    return sealing.need(call.seal).seal(plain, sealing.about("hook", hook_id))
+    return secrets.seal(call, plain, sealing.about("hook", hook_id))
 
 
 def _begin_following(call: Call) -> None:

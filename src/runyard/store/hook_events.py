@@ -95,22 +95,23 @@ def _of(author: bool) -> list[ColumnElement[bool]]:
     return [_I.author_id == bindparam("author")] if author else []
 
 
-def oldest_query(*, author: bool = False) -> Select[Any]:
-    """Build the statement of `oldest_waiting`: one look into the index for each priority."""
-    firsts = [
+def first_query(priority: int, *, author: bool = False) -> Select[Any]:
+    """Build the statement for the first of one priority: the beginning of an index."""
+    return (
         select(_I.id, _I.enqueued_at)
         .where(_waiting(priority, *_of(author)))
         .order_by(_I.enqueued_at, _I.id)
         .limit(1)
-        .subquery()
-        for priority in _PRIORITIES
-    ]
+    )
+
+
+def _oldest_query(*, author: bool) -> Select[Any]:
+    firsts = [first_query(priority, author=author).subquery() for priority in _PRIORITIES]
     first = union_all(*(select(one) for one in firsts)).subquery()
     return select(first).order_by(first.c.enqueued_at, first.c.id).limit(1)
 
 
-def count_query(*, author: bool = False) -> Select[Any]:
-    """Build the statement of `waiting_since`."""
+def _count_query(*, author: bool) -> Select[Any]:
     counted = [
         select(_I.id)
         .where(_waiting(priority, *_of(author), _I.enqueued_at <= bindparam("since")))
@@ -124,8 +125,8 @@ def count_query(*, author: bool = False) -> Select[Any]:
     )  # fmt: skip
 
 
-_OLDEST: Final = {mine: oldest_query(author=mine) for mine in (False, True)}
-_COUNT: Final = {mine: count_query(author=mine) for mine in (False, True)}
+_OLDEST: Final = {mine: _oldest_query(author=mine) for mine in (False, True)}
+_COUNT: Final = {mine: _count_query(author=mine) for mine in (False, True)}
 
 
 def oldest_waiting(tx: Tx, queue_id: str, author_id: str | None) -> Row | None:

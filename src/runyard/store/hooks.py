@@ -79,13 +79,7 @@ def seal(tx: Tx, hook_id: str, key_id: str, sealed: bytes) -> None:
 def sealed(tx: Tx, hook_id: str) -> tuple[str, bytes] | None:
     """Return what seals the hook's URL and signing secret: the key's id, and the data."""
     row = tx.one(select(_H.key_id, _H.secret).where(_H.id == hook_id))
-    return None if row is None or row["secret"] is None else (row["key_id"], row["secret"])
-
-
-def sealed_by_others(tx: Tx, key_id: str, limit: int) -> list[str]:
-    """Return ids of hooks that another key seals than this one."""
-    found = select(_H.id).where(_H.secret.is_not(None), _H.key_id != key_id).limit(limit)
-    return [row["id"] for row in tx.all(found)]
+    return None if row is None or row["secret"] is None else (row["key_id"], bytes(row["secret"]))
 
 
 def get(tx: Tx, entity_id: str, name: str) -> Hook | None:
@@ -144,7 +138,8 @@ def cursor(tx: Tx, name: str) -> int | None:
 def swap_cursor(tx: Tx, name: str, was: int | None, became: int) -> bool:
     """Move a cursor if it still is where it was; False if somebody else has moved it."""
     if was is None:
-        return tx.run(_ignoring(tx, t.cursors), {"name": name, "seq": became}) == 1
+        added = _ignoring(tx, t.cursors).returning(_C.name)
+        return tx.one(added, {"name": name, "seq": became}) is not None
     moved = update(t.cursors).where(_C.name == name, _C.seq == was).values(seq=became)
     return tx.run(moved) == 1
 
