@@ -287,7 +287,7 @@ POLICY = maybe(
         maybe(at_most=st.integers(1, 3), exit_codes=st.lists(st.integers(1, 9))), max_size=2
     ),
 )
-A_QUEUE = st.one_of(
+A_QUEUE, A_TEMPLATE = (
     st.builds(
         lambda policy, rest: {"resource": "local-process", "policy": policy, **rest},
         POLICY,
@@ -339,7 +339,7 @@ def teams(draw: st.DrawFn, accounts: tuple[str, ...]) -> dict[str, Any]:
                 ),
             )
         ),
-        "queues": draw(some(QUEUES, A_QUEUE)),
+        "queues": {**draw(some(("cpu", "big.one"), A_QUEUE)), **draw(some(("gpu",), A_TEMPLATE))},
         "hooks": draw(some(("one", "two"), A_HOOK)),
     }
 
@@ -348,7 +348,7 @@ DOCUMENTS = st.fixed_dictionaries(
     {
         "apiVersion": st.just("runyard/v1"),
         "users": st.fixed_dictionaries(
-            dict.fromkeys(PEOPLE, maybe(email=st.sampled_from(["", "x@example.org"])))
+            {name: maybe(email=st.sampled_from(["", f"{name}@example.org"])) for name in PEOPLE}
         ),
         "teams": st.fixed_dictionaries(
             {"vision": teams(("rig-v", "bot-v")), "speech": teams(("rig-s", "bot-s"))}

@@ -38,8 +38,8 @@ class Part(BaseModel):
 
 
 class LinkPart(Part):
-    label: Annotated[str, Field(description="What people click.", min_length=1, max_length=128)]
-    url: Annotated[str, Field(description="Where it leads: http or https.", max_length=2048)]
+    label: Annotated[str, Field(description="What people click.", min_length=1, max_length=100)]
+    url: Annotated[str, Field(description="Where it leads: http or https.", max_length=2000)]
 
 
 class QueuePart(Part):

@@ -137,7 +137,7 @@ def _must_be_written(thing: Thing, found: Found | None) -> bool:
 
 
 def _leaving(wanted: Platform, has: State) -> Iterator[Step]:
-    """Yield the caller's way out of teams that they make for others.
+    """Yield the caller's way out of teams that they make for others, once these have an admin.
 
     Who makes a team becomes its admin, whether the document names them or not. Only for an
     admin of the server, who can still come back, is that put right at once.
@@ -148,7 +148,7 @@ def _leaving(wanted: Platform, has: State) -> Iterator[Step]:
         members = {k.name: t for k, t in wanted.things.items() if k[:2] == ("member", key.name)}
         if has.me not in members and any(t.fields["role"] == ADMIN for t in members.values()):
             yield Step(
-                Verb.DELETE, Key("member", key.name, has.me),
+                Verb.DELETE, Key("member", key.name, has.me), leaves=True,
                 why="made the team, and is not among its members",
             )  # fmt: skip
 
@@ -164,6 +164,8 @@ def _pruned(wanted: Platform, has: State) -> Iterator[Step]:
 
 def _order(step: Step, me: str) -> tuple[int, ...]:
     kind = KINDS[step.key.kind]
+    if step.leaves:
+        return (kind.rank, _LAST)
     own = step.key.kind in ("member", "user") and step.key.name == me
     if own and (step.key.kind == "user" or kind.order(step.thing)):
         return (_LAST,)  # whoever gives up being admin can do nothing more with it

@@ -90,6 +90,7 @@ class Step:
     thing: Thing | None = None
     why: str = ""
     prunes: bool = False
+    leaves: bool = False  # a team that the caller made for others
     waiting: int = 0
 
     def __str__(self) -> str:

@@ -73,7 +73,7 @@ class Team(Kind):
 class Role(Kind):
     """A team's own role: a bundle of permissions."""
 
-    name, section, rank = "role", "roles", 3
+    name, section, rank = "role", "roles", 2
 
     def check(self, fields: Fields) -> Iterable[Violation]:
         try:
@@ -112,7 +112,7 @@ class Role(Kind):
 class Member(Kind):
     """A user's role in a team: `ada: admin`."""
 
-    name, section, rank = "member", "members", 4
+    name, section, rank = "member", "members", 3
 
     def wanted(self, part: Any) -> dict[str, Any]:
         return {"role": part}

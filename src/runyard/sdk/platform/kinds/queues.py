@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from runyard.client.api import Api
+from runyard.domain.configs import template_faults
 from runyard.domain.errors import Invalid, Violation
 from runyard.domain.policy import QueuePolicy, RetryRule
-from runyard.domain.queues import Resource
+from runyard.domain.queues import Resource, parse_links
 from runyard.domain.templates import check_template, parse_variables
 from runyard.sdk.platform.kinds.base import Kind, Wish, without
 from runyard.sdk.platform.things import Fields, Found, Key
 from runyard.wire.rest import QueueIn, QueueOut, QueuePatch
 
+T = TypeVar("T")
 _EMPTY: Final[Mapping[str, Any]] = {
     "description": "", "config": {}, "variables": {}, "policy": {}, "links": [],
 }  # fmt: skip
@@ -27,21 +29,16 @@ class Queue(Kind):
     fixed = frozenset({"resource"})
 
     def check(self, fields: Fields) -> Iterable[Violation]:
-        try:
-            Resource.named(fields["resource"])
-        except Invalid as error:
-            yield Violation("resource", error.message.removeprefix("resource: "))
-        try:
-            QueuePolicy.parse(fields["policy"])
-        except Invalid as error:
-            yield from error.violations
-        try:
-            variables = parse_variables(fields["variables"])
-        except Invalid as error:
-            yield from error.violations
-        else:
-            if variables:
-                yield from check_template(fields["config"], variables)
+        wrong: list[Violation] = []
+        resource = _tried(Resource.named, fields["resource"], "resource", wrong)
+        variables = _tried(parse_variables, fields["variables"], "variables", wrong)
+        _tried(QueuePolicy.parse, fields["policy"], "policy", wrong)
+        _tried(parse_links, fields["links"], "links", wrong)
+        if resource is not None and variables is not None:
+            wrong += template_faults(resource, fields["config"], variables)
+        elif variables is not None:
+            wrong += check_template(fields["config"], variables)
+        return wrong
 
     def wanted(self, part: Any) -> dict[str, Any]:
         return _normal(
@@ -67,14 +64,22 @@ class Queue(Kind):
             yield queue.name, Found(_fields(queue), waiting=queue.pending)
 
     def create(self, api: Api, key: Key, wish: Wish) -> None:
-        api.create_queue(QueueIn(entity=key.owner, name=key.name, **_known(wish.fields, QueueIn)))
+        api.create_queue(QueueIn(entity=key.owner, name=key.name, **wish.fields))
 
     def update(self, api: Api, key: Key, wish: Wish) -> None:
-        change = QueuePatch(**_known({n: wish.fields[n] for n in wish.changed}, QueuePatch))
+        change = QueuePatch(**{name: wish.fields[name] for name in wish.changed})
         api.edit_queue(key.owner, key.name, change)
 
     def delete(self, api: Api, key: Key) -> None:
         api.delete_queue(key.owner, key.name)
+
+
+def _tried(read: Callable[[Any], T], value: Any, name: str, wrong: list[Violation]) -> T | None:
+    try:
+        return read(value)
+    except Invalid as error:
+        wrong += error.violations or [Violation(name, error.message.removeprefix(f"{name}: "))]
+        return None
 
 
 def _fields(queue: QueueOut) -> dict[str, Any]:
@@ -99,7 +104,3 @@ def _normal(fields: Mapping[str, Any]) -> dict[str, Any]:
         # A newer server may have rules that are not known here; compare them as they are.
         normal["policy"] = {**QueuePolicy().to_json(), **fields["policy"]}
     return normal
-
-
-def _known(fields: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    return {n: v for n, v in fields.items() if n in model.model_fields}  # XXX until it has all

@@ -16,7 +16,7 @@ class Secret(Kind):
     What only `exists` belongs to somebody else: nothing of it is compared.
     """
 
-    name, section, rank = "secret", "secrets", 2
+    name, section, rank = "secret", "secrets", 4
     sealed = frozenset({"value"})
     whole = True
 
