@@ -120,6 +120,7 @@ class Double:
     cut_log_after: int | None = None  # bytes of one connection, which then breaks
     end_log_after: int | None = None  # bytes of one answer, which then ends as if all was said
     keep_alive_s: float = 0.05
+    aside: str = ""  # why the one agent is set aside
     answered: dict[str, bytes] = field(default_factory=dict)  # by Idempotency-Key
     on_submit: Callable[[Run], None] = lambda run: None
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -384,15 +385,24 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True  # whoever looked on has gone
 
         def on_agents(self, request: Request, words: list[str]) -> None:
-            if words:
+            if words and request.method == "DELETE":
                 self.reply(204, b"")
                 return
+            if words[1:] == ["set-aside"]:
+                reason = json.loads(request.body)["reason"]
+                double.aside = f"set aside by ada: {reason}"
+            elif words[1:] == ["readmit"]:
+                double.aside = ""
             agent = rest.AgentOut(
                 id="a1", entity="ada", name="box", hostname="box", version="0", status="POLLING",
-                live=False, queues=["default", "gpu"], max_jobs=-1, running=0, registered_at=T0,
-                last_seen_at=T0, stop_requested_at=None, config={},
+                live=bool(double.aside), queues=["default", "gpu"], max_jobs=-1, running=0,
+                registered_at=T0, last_seen_at=T0, stop_requested_at=None, strikes=0,
+                set_aside_at=T0 if double.aside else None, set_aside_why=double.aside, config={},
             )  # fmt: skip
-            self.page([agent], request)
+            if words:
+                self.give(agent)
+            else:
+                self.page([agent], request)
 
         def on_blobs(self, request: Request, words: list[str]) -> None:
             digest = words[1]

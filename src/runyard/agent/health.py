@@ -58,7 +58,15 @@ class Host:
     tools: dict[str, str] = field(default_factory=tools)
 
     async def look(self) -> list[Check]:
-        """Check everything; return what was found, the good with the bad, and log the bad."""
+        """Check everything, and log what is bad of it."""
+        checks = await self.found()
+        for check in checks:
+            if not check.ok:
+                logger.warning("check failed", check=check.name, found=check.detail)
+        return checks
+
+    async def found(self) -> list[Check]:
+        """Check everything; return what was found, the good with the bad."""
         checks = [
             await _checked("disk", partial(asyncio.to_thread, room, self.root)),
             await _checked("write", partial(asyncio.to_thread, takes_a_file, self.root)),
@@ -69,9 +77,6 @@ class Host:
         for driver in self.drivers():
             checks.append(await _checked(driver.name, partial(_answers, driver)))
             checks += await self._disks_of(driver)
-        for check in checks:
-            if not check.ok:
-                logger.warning("check failed", check=check.name, found=check.detail)
         return checks
 
     async def _disks_of(self, driver: Driver) -> list[Check]:

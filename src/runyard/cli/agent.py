@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runyard.cli.options import Entity, Json
 from runyard.cli.tree import examples, own_branch
 
+if TYPE_CHECKING:
+    from runyard.client.api import Api
+    from runyard.wire.rest import AgentOut
+
 app = own_branch()
+Name = Annotated[
+    str, typer.Argument(metavar="AGENT", help="NAME, ENTITY/NAME or an id; see: agent list.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="Settings; default: ~/.config/runyard/agent.yaml."
+    ),
+]
 
 
 @app.callback(
@@ -20,6 +33,7 @@ app = own_branch()
         "runyard agent -q gpu -q nightly --max-jobs 4",
         "runyard agent -c agent.yaml -v",
         "runyard agent list",
+        "runyard agent check",
     ),
 )
 def agent(
@@ -41,15 +55,7 @@ def agent(
         int | None,
         typer.Option("--max-jobs", "-j", metavar="N", help="Jobs at a time; -1 is without limit."),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="FILE",
-            help="Settings; default: ~/.config/runyard/agent.yaml.",
-        ),
-    ] = None,
+    config: ConfigFile = None,
     log_file: Annotated[
         str | None,
         typer.Option(
@@ -106,11 +112,11 @@ def agent(
 @app.command("list", **examples("runyard agent list", "runyard agent list -e vision --json"))
 def list_(entity: Entity = None, as_json: Json = False) -> None:
     """List agents: what they serve, what they run, and when they were last heard of."""
-    from runyard.cli.output import ago, print_models, print_table
+    from runyard.cli.output import ago, print_models, print_table, say
     from runyard.cli.session import connect
 
     with connect() as api:
-        found = api.agents(entity=entity)
+        found = list(api.agents(entity=entity))
         if as_json:
             print_models(found)
             return
@@ -118,7 +124,7 @@ def list_(entity: Entity = None, as_json: Json = False) -> None:
             (
                 a.id,
                 f"{a.entity}/{a.name}",
-                a.status if a.live or a.status == "KILLED" else "LOST",
+                _status(a),
                 a.queues,
                 f"{a.running} of {'any' if a.max_jobs < 0 else a.max_jobs}",
                 a.hostname,
@@ -128,14 +134,123 @@ def list_(entity: Entity = None, as_json: Json = False) -> None:
         ]
     columns = ("id", "agent", "status", "queues", "running", "host", "heard ago")
     print_table(columns, rows, none="No agents. Start one here: runyard agent -q QUEUE")
+    for a in found:
+        if a.set_aside_at is not None:
+            say(f"{a.entity}/{a.name} takes nothing since {ago(a.set_aside_at)}: {a.set_aside_why}")
 
 
-@app.command("stop", **examples("runyard agent list", "runyard agent stop ID"))
-def stop(agent_id: Annotated[str, typer.Argument(metavar="ID", help="See: agent list.")]) -> None:
+@app.command("stop", **examples("runyard agent stop gpu-box-1", "runyard agent stop vision/box"))
+def stop(agent: Name, entity: Entity = None) -> None:
     """Ask an agent to take nothing more, to finish what it runs, and to leave."""
     from runyard.cli.output import say
     from runyard.cli.session import connect
 
     with connect() as api:
-        api.stop_agent(agent_id)
-    say(f"Agent {agent_id} leaves when its jobs have ended.")
+        found = _found(api, agent, entity)
+        api.stop_agent(found.id)
+    say(f"Agent {found.entity}/{found.name} leaves when its jobs have ended.")
+
+
+@app.command(
+    "set-aside",
+    **examples('runyard agent set-aside gpu-box-1 --reason "new driver tonight"'),
+)
+def set_aside(
+    agent: Name,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for those who wonder.")
+    ] = "",
+    entity: Entity = None,
+    as_json: Json = False,
+) -> None:
+    """Have an agent take nothing more until somebody readmits it. What it runs goes on."""
+    from runyard.cli.output import print_model, say
+    from runyard.cli.session import connect
+
+    with connect() as api:
+        found = api.set_agent_aside(_found(api, agent, entity).id, reason=reason)
+    if as_json:
+        print_model(found)
+    else:
+        say(f"Agent {found.entity}/{found.name} takes nothing more; what it runs goes on.")
+        say(f"Undo it: runyard agent readmit {found.entity}/{found.name}")
+
+
+@app.command(
+    "readmit", **examples("runyard agent readmit gpu-box-1", "runyard agent readmit vision/box")
+)
+def readmit(agent: Name, entity: Entity = None, as_json: Json = False) -> None:
+    """Let an agent that was set aside take items again, whatever its checks say."""
+    from runyard.cli.output import print_model, say
+    from runyard.cli.session import connect
+
+    with connect() as api:
+        found = api.readmit_agent(_found(api, agent, entity).id)
+    if as_json:
+        print_model(found)
+    else:
+        say(f"Agent {found.entity}/{found.name} takes items again.")
+
+
+@app.command(
+    "check",
+    **examples("runyard agent check", "runyard agent check -c agent.yaml -r local-container"),
+)
+def check(
+    config: ConfigFile = None,
+    resources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resource",
+            "-r",
+            metavar="RESOURCE",
+            help="Check what this resource needs. Repeatable; default: local-process and those "
+            "of the file.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check this machine as an agent does that was set aside: disks, engines, tools, GPUs.
+
+    Leaves with exit code 1 if something is amiss. Needs no server.
+    """
+    import asyncio
+
+    from runyard.agent.checking import check_host
+    from runyard.agent.config import load
+    from runyard.cli.output import print_json, print_table
+
+    settings = load(os.environ, file=config)
+    wanted = resources or list(dict.fromkeys(["local-process", *settings.resources]))
+    found = asyncio.run(check_host(settings, wanted))
+    if as_json:
+        print_json([{"name": c.name, "ok": c.ok, "detail": c.detail} for c in found])
+    else:
+        rows = [(c.name, "ok" if c.ok else "FAILED", c.detail) for c in found]
+        print_table(("check", "result", "found"), rows, none="Nothing to check.")
+    raise typer.Exit(0 if all(c.ok for c in found) else 1)
+
+
+def _status(agent: AgentOut) -> str:
+    if not agent.live:
+        return agent.status if agent.status == "KILLED" else "LOST"
+    return agent.status if agent.set_aside_at is None else "SET ASIDE"
+
+
+def _found(api: Api, text: str, entity: str | None) -> AgentOut:
+    """Return the agent that somebody means by its name, `ENTITY/NAME` or id.
+
+    Raises:
+        NotFound: no such agent that the user may see. Invalid: several have that name.
+    """
+    from runyard.domain.errors import Invalid, NotFound
+
+    head, slash, name = text.rpartition("/")
+    owner = head if slash else entity
+    found = [a for a in api.agents(entity=owner) if a.name == name or (a.id == name and not slash)]
+    if not found:
+        raise NotFound(f"no agent {text!r} that you may see", hint="runyard agent list")
+    if len(found) > 1:
+        paths = ", ".join(f"{a.entity}/{a.name}" for a in found)
+        raise Invalid(f"agent {text!r} may be any of {paths}", hint="give the whole of one of them")
+    return found[0]
