@@ -175,7 +175,7 @@ class KeyFile:
                 return ()
             except OSError as error:
                 raise self._unreadable(error) from error
-            seen = (found.st_mtime_ns, found.st_ino, found.st_size)
+            seen = (found.st_ctime_ns, found.st_ino, found.st_size)  # ctime: chmod counts, too
             if seen != self._read_at:
                 self._entries = self._read(found.st_mode)
                 self._read_at = seen
