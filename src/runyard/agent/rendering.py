@@ -7,7 +7,7 @@ laid over it by `completed`: the fetched files, the Python environment, the secr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -16,8 +16,11 @@ from runyard.domain.environment import program_environment
 from runyard.domain.errors import Invalid, Rejected
 from runyard.domain.jobs import Source, SourceKind
 from runyard.domain.macros import fill
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.secrets import KEY, of_spec, resolved
-from runyard.domain.workloads import Workload
+from runyard.domain.specs import check_template_of
+from runyard.domain.volumes import PRESETS, Volume, granted, taken_out
+from runyard.domain.workloads import Mount, Workload
 from runyard.drivers.base import Capabilities
 from runyard.wire.agent import Held
 
@@ -28,6 +31,7 @@ DEFAULT_PYTHON: Final = "3.11"
 _INSTALL: Final = (
     'python -m pip install --disable-pip-version-check --no-cache-dir -r "$0" && exec "$@"'
 )
+_INSTALL_CACHED: Final = _INSTALL.replace(" --no-cache-dir", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Grants:
     macros: Collection[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     passed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by resource
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
         Rejected: the spec makes no workload here; the message says what to mend.
     """
     spec, source = held.spec, _source(held.spec)
+    _look_again(spec)
     config = dict(spec["resource_args"][spec["resource"]])
     builder = config.pop("builder", None) or {}
     config.pop(KEY, None)  # the item carries them apart, merged
@@ -69,6 +75,7 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
     image, installs = None, False
     if capabilities.needs_image:
         image, installs = _image(spec, source, builder)
+        _check_image(image, held.images)
     macros = {
         "project_name": spec["project"],
         "entity_name": spec["entity"],
@@ -78,6 +85,9 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
         "author": spec["author"],
     }
     config = fill(config, macros, grants.environment, grants.macros)
+    mounts: tuple[Mount, ...] = ()
+    if capabilities.takes_volumes:
+        config, mounts = _volumes(config, grants, spec["queue"], capabilities.needs_image)
     over = spec["overrides"]
     entry_point = over.get("entry_point")
     entry_point = tuple(source.entry_point if entry_point is None else entry_point)
@@ -103,9 +113,30 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
         config=config,
         working_dir=over.get("working_dir") or source.build_context,
         labels={**grants.labels, "runyard.run-id": str(spec["run_id"])},
+        mounts=mounts,
     )
     gpus = _gpus(config) if capabilities.takes_gpus else 0
     return Draft(workload, source, gpus, installs, find)
+
+
+def _look_again(spec: Mapping[str, Any]) -> None:
+    """Check what the server had checked: this agent's host trusts no one but its operator (T9)."""
+    try:
+        check_template_of(spec)
+    except Invalid as error:
+        raise Rejected(
+            f"the agent does not run this: {error.message}",
+            violations=error.violations,
+            hint="submit it again; the queue may have changed in the meantime",
+        ) from error
+
+
+def _check_image(image: str | None, patterns: Sequence[str]) -> None:
+    if image is not None and not QueuePolicy(images=tuple(patterns)).allows_image(image):
+        raise Rejected(
+            f"image {image!r} is not on the queue's list: {', '.join(patterns)}",
+            hint="choose another image, or ask an admin to add it to the policy's `images`",
+        )
 
 
 def completed(
@@ -129,7 +160,9 @@ def completed(
     """
     workload = drafted.workload
     if drafted.installs and requirements:
-        script = ("/bin/sh", "-c", _INSTALL, f"{CODE}/{requirements}")
+        has_cache = any(PRESETS["pip"].env in mount.env for mount in workload.mounts)
+        install = _INSTALL_CACHED if has_cache else _INSTALL
+        script = ("/bin/sh", "-c", install, f"{CODE}/{requirements}")
         workload = replace(workload, entry_point=(*script, *workload.entry_point))
     return replace(
         workload,
@@ -146,6 +179,15 @@ def completed(
 def _finder(spec: Mapping[str, Any], grants: Grants) -> Callable[[Given], dict[str, str]]:
     refs, allowed = of_spec(spec), grants.passed.get(spec["resource"], ())
     return lambda given: resolved(refs, given, grants.environment, allowed)
+
+
+def _volumes(
+    config: Mapping[str, Any], grants: Grants, queue: str, container: bool
+) -> tuple[dict[str, Any], tuple[Mount, ...]]:
+    rest, wanted, faults = taken_out(config, container=container)
+    if faults:
+        raise Rejected("; ".join(map(str, faults)), violations=faults)
+    return rest, granted(wanted, grants.volumes, queue, container=container)
 
 
 def _source(spec: Mapping[str, Any]) -> Source:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from runyard.domain.items import ItemState
+from runyard.domain.items import ItemState, Parked
 from runyard.domain.runs import RunState
 
 
 class Shown(StrEnum):
     IDLE = "Idle"  # waits, and no live agent serves the queue
+    HELD = "Held"  # by a person
     QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
@@ -34,6 +35,7 @@ def shown(
     item: ItemState | None,
     run: RunState,
     *,
+    parked: Parked | None = None,
     stopping: bool = False,
     queue_served: bool = True,
     agent_live: bool = True,
@@ -48,6 +50,8 @@ def shown(
     if item is None:
         return Shown.STOPPING if stopping else _without_item(run)
     if item is ItemState.PENDING:
+        if parked is Parked.HELD:
+            return Shown.HELD
         if run is RunState.PREEMPTED:
             return Shown.PREEMPTED
         return Shown.QUEUED if queue_served else Shown.IDLE

@@ -31,6 +31,7 @@ from runyard.server import (
     rest_invitations,
     rest_jobs,
     rest_login,
+    rest_operating,
     rest_people,
     rest_queues,
     rest_runs,
@@ -109,6 +110,7 @@ class Server:
         rest_teams.add(app, self.edge)
         rest_invitations.add(app, self.edge)
         rest_queues.add(app, self.edge)
+        rest_operating.add(app, self.edge)
         rest_runs.add(app, self.edge)
         rest_secrets.add(app, self.edge)
         rest_jobs.add(app, self.edge, self.files, self.settings)

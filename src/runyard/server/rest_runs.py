@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query
@@ -12,7 +13,7 @@ from runyard.server.auth import opens
 from runyard.server.edge import Edge
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
 from runyard.server.shapes import Now
-from runyard.services import runs
+from runyard.services import explaining, runs
 from runyard.services.call import Call
 from runyard.store import queues as queue_rows
 from runyard.store import views
@@ -68,7 +69,10 @@ def add(app: FastAPI, edge: Edge) -> None:
         def get(call: Call) -> rest.ItemDetail:
             row = runs.get_item(call, item_id)
             warnings = views.warnings(call.tx, item_id)
-            return _now(call, [row]).item_detail(row, warnings, views.events_of(call.tx, item_id))
+            detail = _now(call, [row]).item_detail(row, warnings, views.events_of(call.tx, item_id))
+            if why := explaining.of_item(call, row):
+                detail.waiting = rest.WaitingOut(**asdict(why))
+            return detail
 
         return await edge.read(caller, get)
 
@@ -141,6 +145,11 @@ def add(app: FastAPI, edge: Edge) -> None:
             return _now(call, [row]).run(row)
 
         return await edge.write(caller, stop)
+
+
+def item_out(call: Call, row: Row) -> rest.ItemOut:
+    """Return an item as it is now, from a row of `runs.get_item`."""
+    return _now(call, [row]).item(row)
 
 
 def look(call: Call, entity: str, project: str, run: str) -> rest.RunOut:

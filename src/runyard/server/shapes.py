@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runyard.domain.agents import LOST_AFTER, Agent
-from runyard.domain.items import ItemState
+from runyard.domain.items import ItemState, Parked
 from runyard.domain.jobs import JobVersion
 from runyard.domain.queues import Queue
 from runyard.domain.runs import RunState
@@ -30,6 +30,7 @@ class Now:
         return shown(
             ItemState(row["state"]) if row["state"] is not None else None,
             RunState(row["run_state"]),
+            parked=row["parked"] and Parked(row["parked"]),
             stopping=row["stop_requested_at"] is not None,
             queue_served=row["queue_id"] in self._served,
             agent_live=seen is None or self._at - seen < LOST_AFTER,
@@ -61,6 +62,11 @@ class Now:
             "priority": row["priority"],
             "attempt": row["attempt"],
             "requeues": row["requeues"],
+            "retries": row["retries"],
+            "parked": row["parked"],
+            "parked_why": row["parked_why"],
+            "ready_at": at_or_none(row["ready_at"]),
+            "expires_at": at_or_none(row["expires_at"]),
             "run": run_ref(row),
             "job": row["job"],
             "author": row["author"],

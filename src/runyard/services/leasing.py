@@ -140,6 +140,7 @@ def _held(pair: Pair) -> wire.Held:
         stop=pair.run.stop_requested_at is not None,
         stop_grace_s=pair.policy.stop_grace,
         start_timeout_s=pair.policy.start_timeout,
+        images=list(pair.policy.images),
     )
 
 

@@ -40,7 +40,7 @@ def list_items(
         queue_id=queue_id,
         owners=owners,
         states=states,
-        author_id=_user_id(call, author),
+        author_id=user_id(call, author),
     )
 
 
@@ -49,7 +49,9 @@ def get_item(call: Call, item_id: str, action: Action = Action.SEE) -> Row:
     row = views.item(call.tx, item_id)
     if row is None or not call.actor.may(Action.SEE, row["owner_id"]):
         raise NotFound(f"no item {item_id!r} that you may see", hint="runyard item list")
-    call.actor.need(action, row["owner_id"], row["queue_entity"], f"item {item_id!r}")
+    call.actor.need_queue(row["queue"])
+    thing, author = f"item {item_id!r}", row["author_id"]
+    call.actor.need(action, row["owner_id"], row["queue_entity"], thing, author_id=author)
     return row
 
 
@@ -77,7 +79,7 @@ def list_runs(
         project=project,
         states=states,
         name=name,
-        author_id=_user_id(call, author),
+        author_id=user_id(call, author),
     )
 
 
@@ -89,7 +91,9 @@ def get_run(call: Call, entity: str, project: str, name: str, action: Action = A
             f"no run {entity}/{project}/{name} that you may see", hint="runyard run list"
         )
     if action is not Action.SEE:
-        call.actor.need(action, row["target_id"], entity, f"run {name!r}")
+        call.actor.need(
+            action, row["target_id"], entity, f"run {name!r}", author_id=row["author_id"]
+        )
     return row
 
 
@@ -242,7 +246,8 @@ def _check_states(given: Collection[str], known: type[ItemState | RunState], fie
             raise Invalid(f"{field}: {state!r} is none of {', '.join(known)}")
 
 
-def _user_id(call: Call, name: str | None) -> str | None:
+def user_id(call: Call, name: str | None) -> str | None:
+    """Return the id of a user by name. Raises: NotFound."""
     if name is None:
         return None
     row = accounts.user(call.tx, name)

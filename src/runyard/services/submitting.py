@@ -143,15 +143,15 @@ def submit(
             wrong += _placed(error, n, alone=len(specs) == 1)
     if wrong:
         raise Invalid(_summary(wrong), violations=wrong, hint=hint)
-    _need_room(call, queue, new)
+    check_queue_takes(queue, len(new), call, author_id=new[0].author_id if new else "")
     if not dry_run:
         _write(call, queue, new)
         keep(call, batch.warnings)
     return [Submitted(n.item.id, n.spec, batch.warnings.get(n.item.id, ())) for n in new]
 
 
-def _need_room(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
-    """Pass if the queue takes as many items.
+def check_queue_takes(queue: Queue, n: int, call: Call, *, author_id: str) -> None:
+    """Pass if the queue takes so many items of one author.
 
     Raises:
         Conflict: it is draining. TooMuch: more would wait than its policy allows.
@@ -164,11 +164,11 @@ def _need_room(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
     policy = queue.policy
     for most, author, whose in (
         (policy.max_waiting, None, ""),
-        (policy.max_waiting_per_user, new[0].author_id if new else None, " of yours"),
+        (policy.max_waiting_per_user, author_id, " of yours"),
     ):
         if most:
             there = waiting.count(call.tx, queue.id, author_id=author, up_to=most)
-            if there + len(new) > most:
+            if there + n > most:
                 raise TooMuch(
                     f"{there} items{whose} wait in queue {queue.path} already; its policy "
                     f"allows {most}",

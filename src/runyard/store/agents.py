@@ -61,6 +61,11 @@ def get(tx: Tx, agent_id: str) -> Agent | None:
     return None if row is None else _agent(row)
 
 
+def some(tx: Tx, ids: Sequence[str]) -> list[Agent]:
+    """Return these agents in the order of their ids."""
+    return [_agent(row) for row in tx.all(_AGENTS.where(_A.id.in_(list(ids))).order_by(_A.id))]
+
+
 def get_locked(tx: Tx, agent_id: str) -> Agent | None:
     """Return the agent, its row held for writing: two registrations wait for each other."""
     row = tx.one(_BY_ID.with_for_update(of=[t.agents]), {"agent": agent_id})

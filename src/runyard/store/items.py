@@ -233,7 +233,7 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
             "detail": _detail(was, became),
         }
         for was, became in items
-        if was.state is not became.state or was.parked is not became.parked
+        if was.state is not became.state or _told(was) != _told(became)
     ]
     if events:
         _EVENTS.run(tx, events)
@@ -258,6 +258,11 @@ def _wake(tx: Tx, moves: Sequence[tuple[Pair, Outcome]]) -> None:
     shares.activate(tx, lines)
 
 
+def _told(item: Item) -> object:
+    """What of a waiting item people want to see change."""
+    return item.parked, item.parked_why, item.priority
+
+
 def is_free(item: Item) -> bool:
     """Whether an item may be leased, as far as itself is concerned."""
     return item.state is ItemState.PENDING and item.parked is None
@@ -270,6 +275,8 @@ def _waits_otherwise(was: Item, became: Item) -> bool:
 def _detail(was: Item, became: Item) -> str:
     if became.failure is not None:
         return f"{became.failure.stage}: {became.failure.message}"
+    if was.priority != became.priority:
+        return f"priority {was.priority} to {became.priority}"
     if became.parked_why or was.parked is not became.parked:
         return became.parked_why or "released"
     if became.retries > was.retries:
@@ -346,6 +353,18 @@ def relocate(tx: Tx, item: Item, queue_id: QueueId, spec: str, *, author_id: str
     tx.run(_RELOCATE, {"item": item.id, "to": queue_id, "b_spec": spec})
     if is_free(item):
         shares.activate(tx, [(queue_id, author_id, item.priority)])
+
+
+def note(tx: Tx, item: Item, *, now: datetime, actor: str, detail: str) -> None:
+    """Record something that happened to an item and was no move of its state."""
+    state = item.state.value
+    _EVENTS.run(
+        tx,
+        [{"item_id": item.id, "at": to_ms(now), "was": state, "became": state, "actor": actor,
+          "detail": detail}],
+    )  # fmt: skip
+    tx.announce("events")
+    tx.announce(f"run:{item.run_id}")
 
 
 _DETAIL: Final = (

@@ -71,6 +71,11 @@ def get(tx: Tx, entity: str, name: str) -> Queue | None:
     return None if row is None else _queue(row)
 
 
+def by_id(tx: Tx, queue_id: QueueId) -> Queue | None:
+    row = tx.one(_QUEUES.where(_Q.id == queue_id))
+    return None if row is None else _queue(row)
+
+
 def page(tx: Tx, entity_ids: Collection[str] | None, *, after: str, limit: int) -> list[Queue]:
     """Return queues in order of their ids; of these entities, or all with None."""
     found = _QUEUES.where(_Q.id > after).order_by(_Q.id).limit(limit)

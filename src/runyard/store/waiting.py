@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     func,
     lateral,
+    literal_column,
     or_,
     select,
     text,
@@ -34,7 +35,10 @@ from runyard.store.values import to_ms
 
 _I, _Q, _R = t.items.c, t.queues.c, t.runs.c
 
-_FREE: Final = and_(_I.state == "PENDING", _I.parked.is_(None))
+# Written out, not bound: SQLite would plan the statement anew for each value that is bound where
+# the condition of a partial index is asked for.
+_PENDING: Final = _I.state == literal_column("'PENDING'")
+_FREE: Final = and_(_PENDING, _I.parked.is_(None))
 _MINE: Final = or_(_I.pinned_agent.is_(None), _I.pinned_agent == bindparam("agent"))
 _LIMIT: Final = bindparam("limit", type_=Integer)
 _NEXT: Final = for_writing(
@@ -65,9 +69,7 @@ _OVERDUE: Final = for_writing(
     skip_locked=True,
 )
 _OVERWAITED: Final = for_writing(
-    PAIRS.where(_I.state == "PENDING", _I.expires_at <= bindparam("now"))
-    .order_by(_I.expires_at)
-    .limit(500),
+    PAIRS.where(_PENDING, _I.expires_at <= bindparam("now")).order_by(_I.expires_at).limit(500),
     skip_locked=True,
 )
 _READY: Final = for_writing(
@@ -93,10 +95,7 @@ _PINNED_TO: Final = for_writing(
     ).order_by(_I.id)
 )
 _COUNT: Final = select(func.count()).select_from(
-    select(_I.id)
-    .where(_I.queue_id == bindparam("queue_id"), _I.state == "PENDING")
-    .limit(_LIMIT)
-    .subquery()
+    select(_I.id).where(_I.queue_id == bindparam("queue_id"), _PENDING).limit(_LIMIT).subquery()
 )
 _COUNT_OF: Final = select(func.count()).select_from(
     select(_I.id)
@@ -170,9 +169,10 @@ def _of_line(user: Any, priority: Any, limit: Any) -> Select[Any]:
     )
 
 
-def _compiled(statement: Select[Any]) -> tuple[str, Sequence[str]]:
+def _compiled(statement: Select[Any]) -> tuple[str, Sequence[str], Mapping[str, Any]]:
+    """Return the statement for SQLite, the order of its parameters, and those it came with."""
     made = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
-    return str(made), made.positiontup or ()
+    return str(made), made.positiontup or (), made.params
 
 
 _HEADS_SQLITE: Final = _compiled(
@@ -208,9 +208,9 @@ def heads(
             line.sort()
         return found
     # SQLite has no LATERAL; and a statement costs it nothing but its own work.
-    sql, names = _HEADS_SQLITE
+    sql, names, own = _HEADS_SQLITE
     for user, priority, most in lines:
-        values = {"queue_id": queue_id, "user": user, "priority": priority, "agent": agent,
+        values = {**own, "queue_id": queue_id, "user": user, "priority": priority, "agent": agent,
                   "most": most}  # fmt: skip
         rows = tx.connection.exec_driver_sql(sql, tuple(values[name] for name in names))
         found[user, priority] = [(at, item_id) for item_id, at in rows]

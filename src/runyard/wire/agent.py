@@ -62,6 +62,7 @@ class Held(msgspec.Struct, kw_only=True):
     stop: bool = False
     stop_grace_s: int = 60
     start_timeout_s: int = 1800
+    images: list[str] = []  # patterns of images that the queue allows; none: any
 
 
 class ServedQueue(msgspec.Struct):

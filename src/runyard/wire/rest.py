@@ -164,6 +164,11 @@ class ItemOut(Out):
     priority: int
     attempt: int
     requeues: int
+    retries: int = 0
+    parked: str | None = None
+    parked_why: str = ""
+    ready_at: datetime | None = None
+    expires_at: datetime | None = None
     run: RunRef
     job: str | None
     author: str
@@ -177,10 +182,19 @@ class ItemOut(Out):
     failure: FailureOut | None
 
 
+class WaitingOut(Out):
+    """`ahead`: how many leave before, counted up to 10,000. `starts_at` is an estimate."""
+
+    why: str
+    ahead: int | None = None
+    starts_at: datetime | None = None
+
+
 class ItemDetail(ItemOut):
     spec: dict[str, Any]
     warnings: list[WarningOut]
     events: list[EventOut]
+    waiting: WaitingOut | None = None
 
 
 class RunOut(Out):
