@@ -2,7 +2,7 @@ import pytest
 
 from runyard.domain.access import ADMIN, BUILT_IN, Action, Actor, Kind
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from runyard.services import accounts, agents, queues, runs
+from runyard.services import accounts, agents, queues, runs, service_accounts
 from runyard.store import tables as t
 
 
@@ -135,3 +135,88 @@ def test_a_stranger_finds_no_agent_item_run_or_queue(yard):
     )
     assert queues.page(call, None, after="", limit=10) == []
     assert agents.page(call, None, after="", limit=10) == []
+
+
+def test_a_disabled_user_is_nobody_until_enabled(yard):
+    mel = yard.new_user("mel")
+    made = accounts.create_key(yard.call(mel), name="k", user=None, days=None)
+    accounts.edit_user(yard.call(), "mel", {"disabled": True})
+    assert accounts.authenticate(yard.tx, made.secret, yard.now) is None
+    assert "credentials" in yard.tx.topics
+    with pytest.raises(Conflict, match="is disabled"):
+        accounts.create_key(yard.call(), name="k", user="mel", days=None)
+    accounts.edit_user(yard.call(), "mel", {"disabled": False})
+    assert accounts.authenticate(yard.tx, made.secret, yard.now).name == "mel"
+
+
+def test_T19_people_change_their_address_and_nothing_else(yard):
+    mel = yard.new_user("mel")
+    yard.new_user("sid")
+    assert accounts.edit_user(yard.call(mel), "mel", {"email": "mel@example.org"})["email"]
+    for name, change in (
+        ("mel", {"is_admin": True}),
+        ("mel", {"disabled": False}),
+        ("mel", {"email": "x@example.org", "is_admin": True}),
+        ("sid", {"email": "mel@example.org"}),
+    ):
+        with pytest.raises(Forbidden, match="only an admin of this server"):
+            accounts.edit_user(yard.call(mel), name, change)
+    assert not accounts.get_user(yard.call(), "mel")["is_admin"]
+
+
+def test_only_an_admin_vouches_for_an_address(yard):
+    mel = yard.new_user("mel")
+    accounts.edit_user(yard.call(), "mel", {"email": "mel@example.org"})
+    assert accounts.get_user(yard.call(), "mel")["email_vouched"]
+    accounts.edit_user(yard.call(mel), "mel", {"email": "ann@example.org"})
+    assert not accounts.get_user(yard.call(), "mel")["email_vouched"]
+    accounts.edit_user(yard.call(), "mel", {"email": None})
+    assert not accounts.get_user(yard.call(), "mel")["email_vouched"]
+
+
+@pytest.mark.parametrize("email", ["", "mel", "m el@x", "mel@x\nBcc: y@z", "a@b@c", "<m@x>"])
+def test_what_is_no_address_is_refused(yard, email):
+    with pytest.raises(Invalid, match="e-mail address"):
+        accounts.edit_user(yard.call(), "ann", {"email": email})
+
+
+def test_the_server_keeps_an_admin_who_can_log_in(yard):
+    yard.new_user("mel")
+    for change in ({"disabled": True}, {"is_admin": False}):
+        with pytest.raises(Conflict, match="keeps one admin"):
+            accounts.edit_user(yard.call(), "ann", change)
+    accounts.edit_user(yard.call(), "mel", {"is_admin": True})
+    accounts.edit_user(yard.call(), "mel", {"disabled": True})
+    with pytest.raises(Conflict, match="keeps one admin"):
+        accounts.edit_user(yard.call(), "ann", {"is_admin": False})
+    accounts.edit_user(yard.call(), "mel", {"disabled": False})
+    accounts.edit_user(yard.call(), "ann", {"is_admin": False})
+
+
+def test_users_are_listed_by_kind(yard):
+    yard.team("lab")
+    service_accounts.create(yard.call(), "lab", "bot", role="agent", queues=None)
+
+    def names(kind):
+        return [u["name"] for u in accounts.list_users(yard.call(), kind=kind, after="", limit=9)]
+
+    assert (names("person"), names("service"), names(None)) == (["ann"], ["bot"], ["ann", "bot"])
+    assert accounts.get_user(yard.call(), "bot")["team"] == "lab"
+
+
+def test_a_key_may_last_seconds_or_days_but_not_both(yard):
+    made = accounts.create_key(yard.call(), name="k", user=None, seconds=90)
+    yard.later(seconds=89)
+    assert accounts.authenticate(yard.tx, made.secret, yard.now)
+    yard.later(seconds=1)
+    assert accounts.authenticate(yard.tx, made.secret, yard.now) is None
+    assert made.row["id"] in [
+        key["id"] for key in accounts.list_keys(yard.call(), after="", limit=9)
+    ]
+    with pytest.raises(Invalid):
+        accounts.create_key(yard.call(), name="k", user=None, seconds=90, days=1)
+
+
+def test_secrets_are_not_in_what_is_printed_of_a_new_key(yard):
+    made = accounts.create_key(yard.call(), name="k", user=None)
+    assert made.secret not in repr(made)
