@@ -29,6 +29,7 @@ def swap(tx: Tx, name: str, was: int | None, becomes: int) -> bool:
     if was is None:
         dialect = postgresql if tx.is_postgres else sqlite
         new = dialect.insert(t.cursors).on_conflict_do_nothing()
+        new = new.execution_options(preserve_rowcount=True)
         return tx.run(new, {"name": name, "seq": becomes}) == 1
     moved = update(t.cursors).where(_C.name == name, _C.seq == was).values(seq=becomes)
     return tx.run(moved) == 1
