@@ -170,9 +170,10 @@ def live(database: Database, settings: ServerSettings, clock: Clock) -> Iterator
 
 
 @contextmanager
-def on_a_port(server: Server, settings: ServerSettings) -> Iterator[str]:
+def on_a_port(server: Server, settings: ServerSettings, port: int = 0) -> Iterator[str]:
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     port = listening.getsockname()[1]
     process = serving(server, settings.model_copy(update={"port": port}))
     thread = threading.Thread(target=process.run, kwargs={"sockets": [listening]})

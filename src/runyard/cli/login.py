@@ -17,6 +17,7 @@ app = leaf()
     **examples(
         "runyard login https://runyard.example.org",
         "runyard login https://runyard.example.org < key.txt",
+        "runyard login --sso https://runyard.example.org",
     )
 )
 def login(
@@ -36,11 +37,29 @@ def login(
             "out, and be asked for it or pipe it in.",
         ),
     ] = None,
+    sso: Annotated[
+        bool,
+        typer.Option("--sso", help="Log in with the server's login provider, in a browser."),
+    ] = False,
+    no_browser: Annotated[
+        bool,
+        typer.Option(
+            "--no-browser",
+            help="With --sso: print the address, to open on any machine, and ask for the code "
+            "that its last page shows.",
+        ),
+    ] = False,
 ) -> None:
     """Remember a server and your key for it, and make it the one that is used.
 
-    The key is tried first, then written to a file that only you may read.
+    The key is tried first, then written to a file that only you may read. With --sso the
+    server's login provider says who you are, and the key is good for some hours.
     """
+    if sso or no_browser:
+        from runyard.cli.sso import login_with_provider
+
+        login_with_provider(url, browser=not no_browser)
+        return
     from runyard.cli.output import say
     from runyard.client import credentials
     from runyard.client.api import Api

@@ -58,6 +58,20 @@ def find(
     raise Unauthenticated(f"no key for {url} is known", hint=f"log in: runyard login {url}")
 
 
+def server_address(environ: Mapping[str, str]) -> str:
+    """Return the server to use, whether a key for it is known or not.
+
+    Raises:
+        Unauthenticated: nothing tells which.
+        Invalid: a file that holds keys is broken or may be read by others.
+    """
+    if url := environ.get("RUNYARD_BASE_URL") or _read(login_file(environ)).get("default"):
+        return clean_url(url)
+    if own := of_this_machine(home(environ)):
+        return own.base_url
+    raise Unauthenticated("no Runyard server is configured", hint="name it: runyard login URL")
+
+
 def of_this_machine(home: Path) -> Credentials | None:
     """Return what the server of that home has left there; it may have ended since.
 

@@ -108,12 +108,15 @@ def _fits(key: Jwk, kind: str, algorithm: str) -> bool:
 def _key(published: Jwk, algorithm: str) -> RSAKey | ECKey | OKPKey:
     _, kind = _KEY_TYPES[algorithm[:2]]
     try:
-        key = kind.import_key({name: published[name] for name in _PUBLIC & published.keys()})
+        if kind is RSAKey and _bits(published["n"]) < _LEAST_RSA_BITS:
+            raise _refused(f"the published key has fewer than {_LEAST_RSA_BITS} bits")
+        return kind.import_key({name: published[name] for name in _PUBLIC & published.keys()})
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise _refused("the published key cannot be read") from error
-    if isinstance(key, RSAKey) and key.raw_value.key_size < _LEAST_RSA_BITS:
-        raise _refused(f"the published key has fewer than {_LEAST_RSA_BITS} bits")
-    return key
+
+
+def _bits(number: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(number + "==")).bit_length()
 
 
 def _refused(why: str) -> Unauthenticated:

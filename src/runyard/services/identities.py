@@ -22,6 +22,7 @@ from runyard.domain.errors import Conflict, Forbidden, Unauthenticated
 from runyard.domain.groups import Rules
 from runyard.domain.oidc import CODE_LIFE, Person, meets, numbered
 from runyard.services import audit, keys
+from runyard.services.accounts import add_user
 from runyard.services.call import Call, token_hash
 from runyard.services.naming import RESERVED, claim_name
 from runyard.store import accounts, members
@@ -143,7 +144,7 @@ def _new(call: Call, provider: Provider, person: Person) -> Row:
     """Return the account of somebody who comes for the first time: one that is linked, or new."""
     user_id = _linked(call, provider, person)
     if user_id is None:
-        user_id = _created(call, provider, person)
+        user_id = _created(call, person)
     rows.add(call.tx, provider.issuer, person.subject, user_id, call.now)
     found = rows.find(call.tx, provider.issuer, person.subject)
     assert found is not None
@@ -167,7 +168,7 @@ def _linked(call: Call, provider: Provider, person: Person) -> str | None:
     return str(found[0]["id"])
 
 
-def _created(call: Call, provider: Provider, person: Person) -> str:
+def _created(call: Call, person: Person) -> str:
     """Make an account. A name that is taken gets a number; nobody inherits another's account."""
     for number in range(1, _MOST_NAMESAKES):
         name = numbered(person.name, number)
@@ -175,14 +176,7 @@ def _created(call: Call, provider: Provider, person: Person) -> str:
             break
     else:
         raise Conflict(f"there are too many users named {person.name!r} already")
-    user_id = call.new_id()
-    claim_name(call, user_id, name, "user")
-    accounts.add_user(call.tx, user_id, is_admin=False, email=person.email)
-    if person.email is not None:
-        accounts.edit_user(call.tx, user_id, {"email_vouched": True})
-    after = {"is_admin": False, "email": person.email, "issuer": provider.issuer}
-    audit.note(call, "user.create", name, after=after)
-    return user_id
+    return add_user(call, name, email=person.email, vouched=person.email is not None)
 
 
 # -- what the groups give ------------------------------------------------------------------
