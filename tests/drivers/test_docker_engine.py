@@ -16,9 +16,9 @@ import aiodocker
 import pytest
 
 from runyard.domain.errors import HostFault, Rejected, Unavailable
-from runyard.domain.workloads import Handle, Observation, Phase, Workload
+from runyard.domain.workloads import Handle, Mount, Observation, Phase, Workload
 from runyard.drivers.docker import DockerDriver
-from runyard.drivers.docker_settings import DockerSettings, HostPath, Pull
+from runyard.drivers.docker_settings import DockerSettings, Pull
 
 if not os.environ.get("RUNYARD_TEST_DOCKER"):
     pytest.skip("needs a Docker engine: RUNYARD_TEST_DOCKER=1 pytest", allow_module_level=True)
@@ -32,10 +32,7 @@ NOW = timedelta()
 @pytest.fixture
 async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
     (tmp_path / "data").mkdir()
-    volumes = {"data": HostPath(str(tmp_path / "data"), read_only=True)}
-    driver = DockerDriver(
-        tmp_path / "agent", DockerSettings(pull=Pull.MISSING, volumes=volumes), host_env={}
-    )
+    driver = DockerDriver(tmp_path / "agent", DockerSettings(pull=Pull.MISSING), host_env={})
     yield driver
     for handle in await driver.leftovers(()):
         await driver.discard(handle)
@@ -97,11 +94,15 @@ async def test_the_jobs_files_are_mounted_and_what_it_writes_stays(
     assert (tmp_path / "job" / "src" / "new").exists()
 
 
-async def test_a_named_volume_is_mounted_as_the_operator_said(
-    driver: DockerDriver, key: str
+async def test_a_volume_is_mounted_and_told_of_and_only_read_where_it_is_said(
+    driver: DockerDriver, key: str, tmp_path: Path
 ) -> None:
-    asked = replace(python(key, "open('/data/x', 'w')"), config={"volume": "data:/data"})
-    assert b"Read-only file system" in await output(driver, asked)
+    mount = Mount("data", str(tmp_path / "data"), "/data", env=("DATA",))
+    code = "import os; open(os.environ['DATA'] + '/x', 'w').write('1'); print('done')"
+    assert await output(driver, replace(python(key, code), mounts=(mount,))) == b"done\n"
+    assert (tmp_path / "data" / "x").read_text() == "1"
+    other = replace(python(f"{key}-ro", code), mounts=(replace(mount, read_only=True),))
+    assert b"Read-only file system" in await output(driver, other)
 
 
 async def test_limits_arrive_in_the_container(driver: DockerDriver, key: str) -> None:

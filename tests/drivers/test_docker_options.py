@@ -8,7 +8,6 @@ import pytest
 
 from runyard.domain.docker_options import (
     GRANTABLE,
-    NamedVolume,
     Ulimit,
     check_docker_options,
     gpus_wanted,
@@ -119,7 +118,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 HOST_REACHING = [
     "privileged", "pid", "ipc", "uts", "userns", "cgroupns", "cgroup-parent", "cap-add",
-    "security-opt", "mount", "tmpfs", "volumes-from", "volume-driver", "device-cgroup-rule",
+    "security-opt", "mount", "tmpfs", "volume", "volumes", "volumes-from", "volume-driver",
+    "device-cgroup-rule",
     "device-read-bps", "group-add", "add-host", "dns", "link", "publish", "publish-all", "expose",
     "env-file", "entrypoint", "runtime", "sysctl", "oom-kill-disable", "oom-score-adj", "rm",
     "restart", "init", "label-file", "cidfile", "storage-opt", "isolation", "log-driver",
@@ -152,19 +152,9 @@ def test_T8_odd_characters_do_not_smuggle_an_option(trick: str) -> None:
     assert check_docker_options({trick: "1g"}, granted=GRANTABLE)
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["/:/host", "/etc:/etc:ro", "../x:/y", "data:/a:/b", "data:relative", "data:/a/../b", "data",
-     "data:/x:rw,z", {"data": "/x"}, ["data:/x", "/:/host"]],
-    ids=str,
-)  # fmt: skip
-def test_T8_a_volume_is_a_name_of_the_agents_table_and_never_a_path(value: Any) -> None:
-    assert check_docker_options({"volume": value}, granted=GRANTABLE)
-
-
 @pytest.mark.parametrize("option", sorted(GRANTABLE))
 def test_T8_what_an_agent_can_grant_is_refused_until_it_does(option: str) -> None:
-    values = {"volume": "data:/data", "network": "train", "device": ["/dev/fuse"], "user": "1000"}
+    values = {"network": "train", "device": ["/dev/fuse"], "user": "1000"}
     config = {option: values[option]}
     (violation,) = check_docker_options(config)
     assert "agent" in violation.message
@@ -174,11 +164,6 @@ def test_T8_what_an_agent_can_grant_is_refused_until_it_does(option: str) -> Non
 def test_T8_granting_what_cannot_be_granted_changes_nothing() -> None:
     granted = frozenset({"privileged", "pid"})
     assert check_docker_options({"privileged": True, "pid": "host"}, granted=granted)
-
-
-def test_a_granted_volume_says_where_it_goes() -> None:
-    options = parse_docker_options({"v": ["data:/data:ro", "out:/out"]}, GRANTABLE)
-    assert options.volume == (NamedVolume("data", "/data", True), NamedVolume("out", "/out"))
 
 
 def test_one_option_has_one_name() -> None:

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 
 from runyard.domain.errors import Invalid, Rejected
-from runyard.domain.workloads import Observation, Phase, Workload
+from runyard.domain.workloads import Mount, Observation, Phase, Workload
 from runyard.drivers.docker_request import EngineHost, container_request, shown_request
 from runyard.drivers.docker_secrets import PLACE, WRAPPER, warnings, with_files, with_shell
-from runyard.drivers.docker_settings import DockerSettings, HostPath, Pull, parse_docker_settings
+from runyard.drivers.docker_settings import DockerSettings, Pull, parse_docker_settings
 from runyard.drivers.docker_state import observed
 from runyard.drivers.docker_stream import Frames
 
 GOLDEN = Path(__file__).parent / "golden" / "container_request.json"
 HOST = EngineHost(
     DockerSettings(
-        volumes={"data": HostPath("/srv/data", read_only=True), "out": HostPath("/srv/out")},
         networks=("train",),
         devices=("/dev/fuse",),
         user=True,
@@ -44,9 +43,12 @@ FULL = Workload(
         "env": ["A=1", "B=two words", "HF_HOME"], "gpus": 2, "shm_size": "1g", "m": "4g",
         "memory-swap": -1, "cpus": "1.5", "cpuset-cpus": "0-3", "pids-limit": 256,
         "ulimit": ["nofile=1024:2048"], "name": "digits", "platform": "linux/amd64",
-        "volume": ["data:/data", "out:/out"], "network": "train", "device": ["/dev/fuse"],
-        "user": "1000:1000",
+        "network": "train", "device": ["/dev/fuse"], "user": "1000:1000",
     },
+    mounts=(
+        Mount("data", "/srv/data", "/data", read_only=True),
+        Mount("out", "/srv/out", "/out", env=("OUT_DIR",)),
+    ),
     directory="/var/lib/runyard/jobs/att-1",
     working_dir="src",
     gpus=("0", "3"),
@@ -196,7 +198,10 @@ def test_the_devices_that_the_agent_gave_out_are_asked_for(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"config": {"volume": "secret:/x"}}, "data, out"),
+        ({"mounts": (Mount("x", "/srv/x", "/run"),)}, "would hide"),
+        ({"mounts": (Mount("x", "/srv/x", "/run/runyard/secrets/y"),)}, "would hide"),
+        ({"mounts": (Mount("x", "/srv/x", "/mnt"),)}, "would hide"),
+        ({"config": {"volume": "secret:/x"}}, "cpuset-cpus"),
         ({"config": {"network": "host"}}, "train"),
         ({"config": {"network": "container.other"}}, "train"),
         ({"config": {"device": ["/dev/sda"]}}, "/dev/fuse"),
@@ -221,22 +226,25 @@ def test_T7_T8_what_the_agent_does_not_allow_is_rejected_and_says_what_is(
     assert "s3cret-word" not in caught.value.message
 
 
-def test_a_volume_that_the_operator_made_read_only_stays_so() -> None:
-    request = container_request(replace(SMALL, config={"volume": "data:/d:rw"}), HOST)
-    assert request["HostConfig"]["Mounts"][0]["ReadOnly"] is True
+def test_a_volumes_place_is_told_unless_the_queue_tells_it_otherwise() -> None:
+    mounts = (Mount("pip", "/srv/pip", "/cache", env=("PIP_CACHE_DIR",)),)
+    request = container_request(replace(SMALL, mounts=mounts), HOST)
+    assert "PIP_CACHE_DIR=/cache" in request["Env"]
+    config = {"env": ["PIP_CACHE_DIR=/cache/mine"]}
+    request = container_request(replace(SMALL, mounts=mounts, config=config), HOST)
+    assert "PIP_CACHE_DIR=/cache/mine" in request["Env"]
 
 
 def test_settings_are_read_and_every_fault_is_named() -> None:
     settings = parse_docker_settings(
-        {"pull": "missing", "volumes": {"data": "/srv/data:ro"}, "user": True, "networks": ["n"]}
+        {"pull": "missing", "devices": ["/dev/fuse"], "user": True, "networks": ["n"]}
     )
     assert settings.pull is Pull.MISSING
-    assert settings.volumes == {"data": HostPath("/srv/data", read_only=True)}
-    assert settings.granted == {"volume", "user", "network"}
+    assert settings.granted == {"device", "user", "network"}
     with pytest.raises(Invalid) as caught:
-        parse_docker_settings({"pull": "often", "volumes": {"d": "rel"}, "hots": 1, "host": "x"})
+        parse_docker_settings({"pull": "often", "networks": "n", "hots": 1, "host": "x"})
     assert [v.path for v in caught.value.violations] == [
-        "pull", "volumes", "hots", "host",
+        "pull", "networks", "hots", "host",
     ]  # fmt: skip
 
 

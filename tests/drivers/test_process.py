@@ -18,7 +18,7 @@ from subprocess import PIPE
 import pytest
 
 from runyard.domain.errors import Invalid, Rejected
-from runyard.domain.workloads import Handle, Observation, Phase, Workload
+from runyard.domain.workloads import Handle, Mount, Observation, Phase, Workload
 from runyard.drivers.process import ProcessDriver
 from runyard.drivers.process_home import Home
 
@@ -376,3 +376,44 @@ async def test_a_root_that_cannot_be_used_is_said_when_the_agent_starts(tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(Rejected, match="cannot be used"):
         await ProcessDriver(tmp_path / "file" / "agent").check()
+
+
+async def test_a_volume_is_a_link_in_the_jobs_directory_and_a_variable(
+    driver: ProcessDriver, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "job" / "cache").mkdir(parents=True)
+    mount = Mount("pip", str(tmp_path / "shared"), "cache/pip", env=("PIP_CACHE_DIR",))
+    script = "echo 1 > cache/pip/x; cat $PIP_CACHE_DIR/x"
+    asked = replace(shell("v", script), directory=str(tmp_path / "job"), mounts=(mount,))
+    assert driver.render(asked)["links"] == {"cache/pip": str(tmp_path / "shared")}
+    assert await output(driver, await driver.submit(asked)) == b"1\n"
+    assert (tmp_path / "shared" / "x").exists()
+    again = replace(asked, key="again")  # the link is there already
+    assert await output(driver, await driver.submit(again)) == b"1\n"
+
+
+async def test_T11_a_link_is_not_made_where_the_job_has_laid_one_of_its_own(
+    driver: ProcessDriver, tmp_path: Path
+) -> None:
+    for name in ("shared", "job", "outside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "job" / "way").symlink_to(tmp_path / "outside")
+    (tmp_path / "job" / "file").touch()
+    for path in ("way/x", "way", "file", "file/x"):
+        mount = Mount("data", str(tmp_path / "shared"), path)
+        asked = replace(shell("t", "true"), directory=str(tmp_path / "job"), mounts=(mount,))
+        with pytest.raises(Rejected, match=f"the link {path} cannot be made"):
+            await driver.submit(asked)
+    assert not list((tmp_path / "outside").iterdir())
+
+
+async def test_what_a_process_could_write_is_not_called_read_only(
+    driver: ProcessDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount = Mount("data", str(tmp_path), env=("DATA",), read_only=True)
+    with pytest.raises(Rejected, match="could write it"):
+        await driver.submit(replace(shell("r", "true"), mounts=(mount,)))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # nothing stops root, who runs this in CI
+    handle = await driver.submit(replace(shell("s", "echo $DATA"), mounts=(mount,)))
+    assert await output(driver, handle) == f"{tmp_path}\n".encode()

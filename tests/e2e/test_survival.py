@@ -89,11 +89,11 @@ def share_marks_with_containers(ten: Ten) -> None:
     where = config / "config" / "runyard"
     where.mkdir(parents=True)
     (where / "agent.yaml").write_text(
-        f"resources:\n  local-container:\n    volumes:\n      marks: {ten.marks}\n"
+        f"volumes:\n  marks: {ten.marks}\n"
     )
     with ten.yard.api() as api:
         api.edit_queue(
-            ten.yard.entity, ten.kind, QueuePatch(config={"volume": [f"marks:{ten.marks}"]})
+            ten.yard.entity, ten.kind, QueuePatch(config={"volumes": [f"marks:{ten.marks}"]})
         )
 
 

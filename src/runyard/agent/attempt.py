@@ -181,6 +181,9 @@ class Attempt:
         self, driver: Driver, drafted: Draft, gpus: tuple[str, ...], claim: Moved
     ) -> None:
         self._stage = Stage.FETCH
+        await self._bench.volumes.hold(
+            self.held.key, [mount.name for mount in drafted.workload.mounts]
+        )
         fetched = await self._insist(
             partial(self._bench.sources.fetch, self.held, drafted, log=self._hear)
         )
@@ -297,6 +300,7 @@ class Attempt:
                     await self._insist(partial(self._driver.stop, handle, grace=self._grace))
                 await self._insist(partial(self._driver.discard, handle))
             await self._bench.workspaces.remove(self.held.key)
+            self._bench.volumes.free(self.held.key)  # not if it may be running still
         except Exception:
             self._log.exception("could not clean up; the next start of this agent will")
 
@@ -317,7 +321,11 @@ class Attempt:
 
     def _note(self, workload: Workload) -> None:
         self._server.secrets = spellings(workload.secrets.values())
-        note = Note(secrets=list(workload.secrets.values()), gpus=list(workload.gpus))
+        note = Note(
+            secrets=list(workload.secrets.values()),
+            gpus=list(workload.gpus),
+            volumes=[mount.name for mount in workload.mounts],
+        )
         self._bench.workspaces.write_note(self.held.key, note)
 
     def _recall(self) -> None:
@@ -325,6 +333,7 @@ class Attempt:
         note = self._bench.workspaces.read_note(self.held.key)
         self._server.secrets = spellings(note.secrets)
         self._bench.gpus.hold(self.held.key, note.gpus)
+        self._bench.volumes.recall(self.held.key, note.volumes)
         self._log.info("adopted", log_size=self.held.log_size)
 
     def _hear(self, progress: bytes) -> None:

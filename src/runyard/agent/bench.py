@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from runyard.agent.courier import Courier
@@ -11,6 +11,7 @@ from runyard.agent.gpus import GpuRack
 from runyard.agent.logs import LogCourier
 from runyard.agent.registry import Drivers
 from runyard.agent.rendering import Draft, Grants
+from runyard.agent.volumes import Volumes
 from runyard.agent.workspace import Workspaces
 from runyard.wire.agent import Held
 
@@ -48,3 +49,4 @@ class Bench:
     base_url: str
     live: set[str]
     stop_grace: int | None = None  # seconds, in place of the queue's policy
+    volumes: Volumes = field(default_factory=Volumes)

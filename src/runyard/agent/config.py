@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from runyard.agent.volume_settings import VolumeSettings, settings_of
 from runyard.domain.errors import Invalid
 
 ENV_PREFIX: Final = "RUNYARD_AGENT_"
@@ -169,7 +170,7 @@ class AgentConfig(_Section):
         default={},
         description="Settings and grants for each resource, read by its driver: what jobs may "
         "have of this host.",
-        examples=[{"local-container": {"volumes": ["datasets"], "pull": "missing"}}],
+        examples=[{"local-container": {"networks": ["training"], "pull": "missing"}}],
     )
     git: GitSettings = Field(
         default=GitSettings(),
@@ -180,6 +181,13 @@ class AgentConfig(_Section):
         default=CacheSettings(),
         description="Limits of what is kept on disk for the next job.",
         examples=[{"code_mb": 1024, "environments_days": 7}],
+    )
+    volumes: dict[str, VolumeSettings] = Field(
+        default={},
+        description="Directories of the host that a queue's jobs may use, by name: caches and "
+        "data sets. Each has the fields `path`, `read_only`, `quota_mb`, `keep_days`, `queues` "
+        "and `preset`, all optional; a text is a path, with `:ro` for read-only.",
+        examples=[{"datasets": "/srv/datasets:ro", "pip": {"quota_mb": 10_000}}],
     )
     labels: dict[str, str] = Field(
         default={},
@@ -216,6 +224,23 @@ class AgentConfig(_Section):
     @classmethod
     def _each_once(cls, queues: list[str]) -> list[str]:
         return list(dict.fromkeys(queues))
+
+    @field_validator("volumes", mode="before")
+    @classmethod
+    def _texts_are_paths(cls, volumes: Any) -> Any:
+        if not isinstance(volumes, dict):
+            return volumes
+        for name in volumes:
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r}: 1 to 64 letters, digits, '-', '_' or '.'")
+        return {name: settings_of(each) for name, each in volumes.items()}
+
+    @field_validator("resources")
+    @classmethod
+    def _volumes_have_one_place(cls, resources: dict[str, Any]) -> dict[str, Any]:
+        if "volumes" in resources.get("local-container", {}):
+            raise ValueError("volumes are named in the agent's own `volumes`, for all resources")
+        return resources
 
     @field_validator("macros", "env_passthrough")
     @classmethod

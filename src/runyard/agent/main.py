@@ -39,6 +39,7 @@ from runyard.agent.recovery import Recovery
 from runyard.agent.registry import Drivers
 from runyard.agent.rendering import Grants
 from runyard.agent.session import Session
+from runyard.agent.volumes import Volumes
 from runyard.agent.workspace import Workspaces
 from runyard.client import credentials
 from runyard.client.agent_api import AgentApi
@@ -118,6 +119,7 @@ class Agent:
         self._code = CodeCache(root / "code")
         self._environments = Environments(root / "environments", host_env=environ)
         gpus = discover(config.gpus)
+        self._volumes = Volumes(config.volumes, root / "volumes")
         self._host = Host(root, self._drivers.in_use, lambda: discover(config.gpus), gpus)
         self._bench = Bench(
             courier=Courier(self._api, self._line),
@@ -137,7 +139,14 @@ class Agent:
             ),
             workspaces=self._workspaces,
             gpus=GpuRack(gpus, config.gpus_shared),
-            grants=Grants(environ, frozenset(config.macros), config.labels, _passed(config)),
+            volumes=self._volumes,
+            grants=Grants(
+                environ,
+                frozenset(config.macros),
+                config.labels,
+                _passed(config),
+                self._volumes.table,
+            ),
             base_url=base_url,
             live=set(),
             stop_grace=config.stopped_run_timeout,
@@ -253,8 +262,11 @@ class Agent:
 
     async def _clear_leftovers(self, drivers: list[Driver]) -> None:
         clear = [await clear_leftovers(driver, self._bench.live) for driver in drivers]
-        if all(clear) and (swept := await self._workspaces.sweep(self._bench.live)):
+        if not all(clear):
+            return
+        if swept := await self._workspaces.sweep(self._bench.live):
             logger.info("removed files of attempts that have ended", attempts=swept)
+        await self._volumes.carry()  # now that nothing runs that nobody knows of
 
     async def _say_how_it_goes(self, session: Session) -> None:
         config = self._config

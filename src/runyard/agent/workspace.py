@@ -4,7 +4,7 @@ What the agent keeps on disk of each attempt: the job's files, and a note for it
 A directory of files is made beside its place and renamed into it, so that it is all there or not
 there at all, and one that a live workload may be using is never touched again. The note says
 what a later process of this agent cannot know otherwise: which words of the output are secret,
-and which GPUs are taken.
+which GPUs are taken, and which volumes are in use.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 class Note(msgspec.Struct):
     secrets: list[str] = []
     gpus: list[str] = []
+    volumes: list[str] = []
 
 
 class Workspaces:

@@ -5,6 +5,7 @@ The keys are the options without their dashes. Any spelling counts as the same o
 `--SHM-SIZE`, `m` for `memory`), so that nothing slips past by being written differently, and
 what is not in the table is refused. The last rows reach the host: an agent's own settings
 must grant them, and then they name what its operator listed, never a path of the submitter's.
+Volumes are no option here: they are not Docker's alone (`volumes`).
 """
 
 from __future__ import annotations
@@ -28,15 +29,6 @@ class Ulimit:
     name: str
     soft: int
     hard: int
-
-
-@dataclass(frozen=True, slots=True)
-class NamedVolume:
-    """`name` is a row of the agent's table; `path` is absolute, in the container."""
-
-    name: str
-    path: str
-    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,6 @@ class DockerOptions:
     device: tuple[str, ...] = ()
     network: str | None = None
     user: str | None = None
-    volume: tuple[NamedVolume, ...] = ()
 
 
 def _size(given: Any) -> int:
@@ -150,18 +141,6 @@ def _gpus(given: Any) -> Gpus:
     return ids
 
 
-def _volumes(given: Any) -> tuple[NamedVolume, ...]:
-    volumes = []
-    for text in _texts(given):
-        match = re.fullmatch(r"([A-Za-z0-9][\w.-]*):(/[^:\0]*)(?::(ro|rw))?", text)
-        if not match or ".." in match[2].split("/"):
-            raise ValueError(
-                "NAME:/path/in/container[:ro], with a NAME of the agent's `volumes` setting"
-            )
-        volumes.append(NamedVolume(match[1], match[2], match[3] == "ro"))
-    return tuple(volumes)
-
-
 def _devices(given: Any) -> tuple[str, ...]:
     texts = _texts(given)
     if not all(re.fullmatch(r"[\w./:=-]+", text) for text in texts):
@@ -207,13 +186,11 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "device": _devices,
     "network": _matching(r"[A-Za-z0-9][\w.-]*", "a network of the agent's `networks` setting"),
     "user": _matching(r"[\w.-]+(:[\w.-]+)?", "USER or USER:GROUP"),
-    "volume": _volumes,
 }
 _SHORT: Final = {
-    "cpu": "cpus", "e": "env", "m": "memory", "net": "network", "u": "user", "v": "volume",
-    "w": "workdir",
+    "cpu": "cpus", "e": "env", "m": "memory", "net": "network", "u": "user", "w": "workdir",
 }  # fmt: skip
-GRANTABLE: Final = frozenset({"device", "network", "user", "volume"})
+GRANTABLE: Final = frozenset({"device", "network", "user"})
 ALLOWED: Final = frozenset(_PARSERS) - GRANTABLE
 
 

@@ -20,7 +20,8 @@ class Workload:
     fetched and the workload's own; `working_dir` is relative to it. `secrets` are environment
     variables too, kept apart so that they are never printed. `config` is the queue's resource
     configuration after the submission's changes and all macros. `gpus` are the devices that
-    the agent gave to this workload, by index; empty means none were asked for.
+    the agent gave to this workload, by index; empty means none were asked for. `mounts` are
+    the volumes that `config` asked for; they are not in it any more.
     """
 
     key: str
@@ -34,6 +35,22 @@ class Workload:
     working_dir: str = ""
     gpus: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the host that the agent's operator lets the workload have.
+
+    `source` is absolute, on the host. `path` is absolute in a container; for a process it is
+    relative to its directory, or empty. The variables `env` say where the workload finds it.
+    """
+
+    name: str
+    source: str
+    path: str = ""
+    read_only: bool = False
+    env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

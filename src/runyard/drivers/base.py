@@ -37,6 +37,7 @@ class Capabilities:
     needs_image: bool = True
     follows_logs: bool = True
     takes_gpus: bool = False  # the agent gives out devices by index
+    takes_volumes: bool = False  # directories of the agent's host, by name
     host_bound: bool = True  # a handle means something only on the host that made it
     max_env_bytes: int = 32_670  # longest single value; the peer's limit, kept for its clients
 

@@ -66,7 +66,7 @@ _Request = Mapping[str, Any]
 
 class DockerDriver:
     name = "local-container"
-    capabilities = Capabilities(takes_gpus=True)
+    capabilities = Capabilities(takes_gpus=True, takes_volumes=True)
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ def _variables(workload: Workload, options: DockerOptions, host: EngineHost) -> 
     listed, faults = pass_through(options.env, host.env, host.settings.env_passthrough)
     faults += variable_faults(workload.env) + variable_faults(workload.secrets, path="secrets")
     faults += word_faults((*workload.entry_point, *workload.args), path="command")
-    faults += _grant_faults(options, host.settings)
+    faults += _grant_faults(options, host.settings) + _mount_faults(workload)
     path = PurePosixPath(workload.working_dir)
     if ".." in path.parts or "\0" in workload.working_dir or path.is_absolute():
         faults.append(
@@ -116,12 +116,24 @@ def _variables(workload: Workload, options: DockerOptions, host: EngineHost) -> 
         )
     if faults:
         raise Rejected("; ".join(map(str, faults)), violations=faults)
-    return {"PYTHONUNBUFFERED": "1", **listed, **workload.env}
+    found = {name: mount.path for mount in workload.mounts for name in mount.env}
+    return {"PYTHONUNBUFFERED": "1", **found, **listed, **workload.env}
+
+
+def _mount_faults(workload: Workload) -> list[Violation]:
+    """Return which volumes would hide what we mount ourselves."""
+    ours = (PurePosixPath(MOUNT), PurePosixPath(PLACE))
+    return [
+        Violation("volumes", f"{mount.path} would hide what the job is given at {place}")
+        for mount in workload.mounts
+        for place in ours
+        if place.is_relative_to(mount.path)
+        or (place == ours[1] and PurePosixPath(mount.path).is_relative_to(place))
+    ]
 
 
 def _grant_faults(options: DockerOptions, settings: DockerSettings) -> list[Violation]:
     asked = {
-        "volume": ([volume.name for volume in options.volume], sorted(settings.volumes)),
         "network": ([options.network] if options.network else [], settings.networks),
         "device": (options.device, settings.devices),
     }
@@ -142,7 +154,7 @@ def _host_config(
             "Init": host.settings.init,
             "LogConfig": {"Type": "json-file"},  # never rotated: logs are read from an offset
             "SecurityOpt": ["no-new-privileges"],
-            "Mounts": _mounts(workload, options, host),
+            "Mounts": _mounts(workload, host),
             "NetworkMode": network,
             "ExtraHosts": [f"{_GATEWAY}:host-gateway"] if host.is_linux and not network else None,
             "Devices": [_device(device) for device in options.device] or None,
@@ -164,14 +176,8 @@ def _host_config(
     )
 
 
-def _mounts(
-    workload: Workload, options: DockerOptions, host: EngineHost
-) -> list[dict[str, Any]] | None:
-    volumes = host.settings.volumes
-    mounts = [
-        _bind(volumes[v.name].path, v.path, v.read_only or volumes[v.name].read_only)
-        for v in options.volume
-    ]
+def _mounts(workload: Workload, host: EngineHost) -> list[dict[str, Any]] | None:
+    mounts = [_bind(mount.source, mount.path, mount.read_only) for mount in workload.mounts]
     if workload.directory is not None:
         mounts.append(_bind(workload.directory, MOUNT, read_only=False))
     if workload.secrets:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -24,14 +24,6 @@ class Pull(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HostPath:
-    """A directory of the host that jobs may mount; `read_only` cannot be lifted by a job."""
-
-    path: str
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class DockerSettings:
     """`host` is the engine's address; None is DOCKER_HOST, else the usual socket.
 
@@ -43,7 +35,6 @@ class DockerSettings:
 
     host: str | None = None
     pull: Pull = Pull.ALWAYS
-    volumes: Mapping[str, HostPath] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     user: bool = False
@@ -54,10 +45,7 @@ class DockerSettings:
     @property
     def granted(self) -> frozenset[str]:
         """The options of `docker_options.GRANTABLE` that jobs may use here."""
-        given = {
-            "volume": self.volumes, "network": self.networks, "device": self.devices,
-            "user": self.user,
-        }  # fmt: skip
+        given = {"network": self.networks, "device": self.devices, "user": self.user}
         return frozenset(name for name in GRANTABLE if given[name])
 
 
@@ -95,19 +83,6 @@ def _pull(given: Any) -> Pull:
         raise ValueError(", ".join(Pull)) from None
 
 
-def _volumes(given: Any) -> dict[str, HostPath]:
-    if not isinstance(given, Mapping):
-        raise ValueError("a mapping of names to paths: {data: /srv/data:ro}")  # noqa: TRY004
-    return {str(name): _host_path(path) for name, path in given.items()}
-
-
-def _host_path(given: Any) -> HostPath:
-    match = re.fullmatch(r"(/[^:\0]*)(?::(ro|rw))?", given) if isinstance(given, str) else None
-    if not match:
-        raise ValueError("an absolute path on the host, with :ro if jobs may only read it")
-    return HostPath(match[1], match[2] == "ro")
-
-
 def _names(given: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
         raise ValueError("a list of names")
@@ -123,7 +98,6 @@ def _flag(given: Any) -> bool:
 _PARSERS: Final = {
     "host": _host,
     "pull": _pull,
-    "volumes": _volumes,
     "networks": _names,
     "devices": _names,
     "user": _flag,

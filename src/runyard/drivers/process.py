@@ -27,6 +27,7 @@ from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers import process_tree as tree
 from runyard.drivers.base import Capabilities
 from runyard.drivers.process_home import Home
+from runyard.drivers.process_links import check_unwritable, link
 from runyard.drivers.process_request import MARK, ProcessRequest, process_request
 from runyard.drivers.roots import check_key, key_of, root_id
 
@@ -41,7 +42,7 @@ _BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 class ProcessDriver:
     name = "local-process"
-    capabilities = Capabilities(needs_image=False, takes_gpus=True)
+    capabilities = Capabilities(needs_image=False, takes_gpus=True, takes_volumes=True)
 
     def __init__(
         self,
@@ -180,9 +181,12 @@ class ProcessDriver:
 
     def _start(self, home: Home, request: ProcessRequest) -> None:
         env = {**request.env, **request.secrets}
+        base = _base(home, request)
+        check_unwritable(request.unwritable)
+        link(base, request.links)
         process = subprocess.Popen(
             home.wrapped([_program(request.argv[0], env), *request.argv[1:]]),
-            cwd=_directory(home, request),
+            cwd=_directory(base, request),
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -246,13 +250,17 @@ class ProcessDriver:
         return tree.members(pid, mark, leader_is_ours=home.has_wrapper())
 
 
-def _directory(home: Home, request: ProcessRequest) -> Path:
+def _base(home: Home, request: ProcessRequest) -> Path:
+    """Return the job's directory."""
+    if request.directory is not None:
+        return Path(request.directory)
+    base = home.path / "work"
+    base.mkdir(exist_ok=True)
+    return base
+
+
+def _directory(base: Path, request: ProcessRequest) -> Path:
     """Return where the process starts: in the job's directory, links followed and checked."""
-    if request.directory is None:
-        base = home.path / "work"
-        base.mkdir(exist_ok=True)
-    else:
-        base = Path(request.directory)
     there = (base / request.working_dir).resolve()
     if not there.is_relative_to(base.resolve()):
         raise Rejected(f"working_dir: {request.working_dir!r} leaves the job's directory")

@@ -42,6 +42,8 @@ class ProcessRequest:
     secrets: Mapping[str, str] = field(repr=False)
     directory: str | None
     working_dir: str
+    links: Mapping[str, str] = field(default_factory=dict)  # in the directory, to the host's
+    unwritable: tuple[str, ...] = ()  # directories of the host that it may only read
 
     def masked(self) -> dict[str, Any]:
         return {
@@ -49,6 +51,7 @@ class ProcessRequest:
             "env": {**self.env, **dict.fromkeys(self.secrets, MASK)},
             "directory": self.directory,
             "working_dir": self.working_dir,
+            "links": dict(self.links),
         }
 
 
@@ -73,8 +76,16 @@ def process_request(
         raise Rejected("; ".join(map(str, faults)), violations=faults)
     given = {name: host[name] for name in HOST_VARIABLES if name in host}
     gpus = {"CUDA_VISIBLE_DEVICES": ",".join(workload.gpus)} if workload.gpus else {}
-    env = {"PYTHONUNBUFFERED": "1", **given, **listed, **workload.env, **gpus, MARK: workload.key}
-    return ProcessRequest(argv, env, workload.secrets, workload.directory, workload.working_dir)
+    found = {name: mount.source for mount in workload.mounts for name in mount.env}
+    env = {
+        "PYTHONUNBUFFERED": "1", **given, **found, **listed, **workload.env, **gpus,
+        MARK: workload.key,
+    }  # fmt: skip
+    return ProcessRequest(
+        argv, env, workload.secrets, workload.directory, workload.working_dir,
+        links={mount.path: mount.source for mount in workload.mounts if mount.path},
+        unwritable=tuple(mount.source for mount in workload.mounts if mount.read_only),
+    )  # fmt: skip
 
 
 def _listed(
