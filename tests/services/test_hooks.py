@@ -345,6 +345,17 @@ def test_two_followers_at_the_same_cursor_write_once(yard, people):
     assert people.events() == ["item.finished"]
 
 
+def test_a_hook_is_not_told_of_what_was_before_it(yard, people):
+    people.make("older")
+    agent = yard.register()
+    yard.submit("a")
+    end(yard, agent)
+    yard.later(seconds=1)
+    people.make("younger")  # the event was not read yet
+    people.follow()
+    assert [p["hook"] for p in people.told()] == ["older"]
+
+
 def test_nothing_is_followed_while_nobody_wants_it_and_nothing_old_is_told_later(yard, people):
     people.make()
     agent = yard.register()
