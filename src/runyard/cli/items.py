@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runyard.cli.operating import add_to_items
 from runyard.cli.options import All, Entity, Json, Limit
 from runyard.cli.tree import branch, examples
 
 if TYPE_CHECKING:
     from runyard.wire.rest import ItemDetail
 
-app = branch("List, show and cancel what was submitted.")
+app = branch("List, show, hold, move, retry and cancel what was submitted.")
 Id = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id; see: item list.")]
 
 
@@ -86,21 +87,7 @@ def show(item_id: Id, as_json: Json = False) -> None:
         _print(item)
 
 
-@app.command("cancel", **examples("runyard item cancel ITEM"))
-def cancel(
-    item_ids: Annotated[list[str], typer.Argument(metavar="ITEM...")], as_json: Json = False
-) -> None:
-    """Take items out of their queue; the run of one that has begun is stopped."""
-    from runyard.cli.output import print_models, say
-    from runyard.cli.session import connect
-
-    with connect() as api:
-        items = [api.cancel_item(item_id) for item_id in item_ids]
-    if as_json:
-        print_models(items)
-        return
-    for item in items:
-        say(f"{item.id} is {item.status}.")
+add_to_items(app)
 
 
 def _print(item: ItemDetail) -> None:
@@ -120,6 +107,13 @@ def _print(item: ItemDetail) -> None:
             "Agent": item.agent,
             "Attempt": item.attempt or None,
             "Requeues": item.requeues or None,
+            "Retries": item.retries or None,
+            "Waits because": item.waiting.why if item.waiting else None,
+            "Place": item.waiting.ahead + 1
+            if item.waiting and item.waiting.ahead is not None
+            else None,
+            "Starts about": item.waiting.starts_at if item.waiting else None,
+            "Waits until": item.expires_at if item.waiting else None,
             "Queued": item.enqueued_at,
             "Started": item.started_at,
             "Ended": item.ended_at,

@@ -51,7 +51,7 @@ def _text(*names: str, help: str, **more: Any) -> Any:
     **examples(
         'runyard launch -u . -E "python train.py" -q default --follow',
         'runyard launch -u . -E "python train.py" -q default -- --lr 0.1',
-        "runyard launch -j digits:latest -q gpu -c config.yaml -P high",
+        "runyard launch -j digits:latest -q gpu -c config.yaml -P high --set-var gpus=2",
         "runyard launch -d python:3.11-slim -E \"python -c 'print(42)'\" -q docker --follow",
         "runyard launch -u https://github.com/you/code.git -g v1.2 -E 'python main.py' -q",
         'runyard launch -u . -E "python train.py"          (here and now, without a queue)',
@@ -197,8 +197,24 @@ def launch(
     as_json: Json = False,
     set_var: Annotated[
         list[str] | None,
-        _text("--set-var", "-v", metavar="KEY=VALUE", help="key=value for the queue's template."),
+        _text(
+            "--set-var",
+            "-v",
+            metavar="KEY=VALUE",
+            help="A value for the queue's template, within its bounds. Repeatable.",
+        ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        _text(
+            "--policy",
+            metavar="RULES",
+            help="""Narrow the queue's rules for this item: '{"run_timeout": 3600}'.""",
+        ),
+    ] = None,
+    hold: Annotated[
+        bool, _text("--hold", help="Do not start it before somebody releases it.")
+    ] = False,
     build: Annotated[bool, _text("--build", "-b", hidden=True, help="")] = False,
     repository: Annotated[str | None, _text("--repository", "-rg", hidden=True, help="")] = None,
     project_queue: Annotated[
@@ -238,6 +254,8 @@ def launch(
         dry_run=dry_run,
         as_json=as_json,
         set_var=set_var or [],
+        policy=policy,
+        hold=hold,
         build=build or bool(repository),
         project_queue=project_queue,
     )

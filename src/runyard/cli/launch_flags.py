@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ class Flags:
     dry_run: bool
     as_json: bool
     set_var: list[str]
+    policy: str | None
+    hold: bool
     build: bool
     project_queue: str | None
 
@@ -91,9 +93,9 @@ _MISFITS: Final[tuple[tuple[Callable[[Flags], bool], str, str], ...]] = (
         "add -q QUEUE",
     ),
     (
-        lambda f: bool(f.set_var),
-        "--set-var: queue templates are not in this version",
-        """values for the run itself: -c '{"overrides": {"run_config": {"lr": 0.1}}}'""",
+        lambda f: bool(f.set_var or f.policy or f.hold) and f.queue is None and not f.config,
+        "--set-var, --policy and --hold are for a queue",
+        "add -q QUEUE",
     ),
     (
         lambda f: f.build,
@@ -132,6 +134,8 @@ def spec_of(flags: Flags) -> dict[str, Any]:
         entry_point=() if flags.uri else words(flags.entry_point),
         args=flags.args,
         dockerfile=flags.dockerfile,
+        policy=mapping(flags.policy, "--policy"),
+        hold=flags.hold,
     )
     spec = wish.spec()
     if flags.uri:
@@ -158,3 +162,21 @@ def words(command: str | None) -> tuple[str, ...]:
         raise WrongUsage(
             f"--entry-point {command!r}: {error}", hint='quote it as a whole: -E "python train.py"'
         ) from error
+
+
+def chosen_values(words: list[str], schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Read `key=value` of --set-var, in the types of the queue's variables.
+
+    Raises:
+        WrongUsage: no `=`. What the queue does not know is left to the server to explain.
+    """
+    from runyard.domain.templates import parse_variables
+
+    variables = parse_variables(schemas)
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise WrongUsage(f"--set-var {word!r} is not KEY=VALUE", hint="--set-var gpus=2")
+        values[name] = variables[name].read(text) if name in variables else text
+    return values

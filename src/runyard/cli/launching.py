@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from runyard.cli.launch_flags import Flags, check, spec_of, words
+from runyard.cli.launch_flags import Flags, check, chosen_values, spec_of, words
 from runyard.cli.output import print_json, print_model, say
 from runyard.domain.queues import DEFAULT_QUEUE
 
@@ -44,6 +44,9 @@ def run(flags: Flags) -> int:
             if queue != DEFAULT_QUEUE:  # which is made by the first submission
                 api.queue(entity, queue)  # before anything is uploaded for it
             spec["job"] = make_job(api, flags, spec, entity)
+        if flags.set_var:
+            values = chosen_values(flags.set_var, api.queue(entity, queue).variables)
+            spec["template_variables"] = {**(spec.get("template_variables") or {}), **values}
         answer = api.submit(entity, queue, [spec], dry_run=flags.dry_run)
         item = answer.items[0]
         for warning in item.warnings:

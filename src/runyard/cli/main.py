@@ -25,11 +25,11 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
         "launch": Place("launch", "Submit a job to a queue, or run it here and now."),
         "run": Place("runs", "List, show and stop runs; read their logs."),
         "logs": Place("logs", "Print or follow the log of a run or item."),
-        "item": Place("items", "List, show and cancel what was submitted."),
+        "item": Place("items", "List, show, hold, move, retry, cancel what was submitted."),
         "job": Place("jobs", "Save jobs from an image, a git commit or a directory."),
     },
     "Queues and agents": {
-        "queue": Place("queues", "Create, list, show, edit and delete queues."),
+        "queue": Place("queues", "Create, edit, pause, drain and explain queues."),
         "agent": Place("agent", "Serve queues on this machine; list and stop agents."),
         "secret": Place("secrets", "Write, list and delete secrets that jobs use by name."),
     },

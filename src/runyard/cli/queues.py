@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from runyard.cli.operating import add_to_queues
 from runyard.cli.options import Entity, Json, Yes
 from runyard.cli.tree import branch, examples
 
 if TYPE_CHECKING:
-    from runyard.wire.rest import QueueOut, QueuePatch
+    from runyard.wire.rest import LinkModel, QueueOut, QueuePatch
 
-app = branch("Create, list, show, edit and delete queues.")
+app = branch("Create, list, show, edit, pause, drain, explain and delete queues.")
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="NAME or ENTITY/NAME.")]
 Config = Annotated[
     str | None,
@@ -20,6 +21,18 @@ Config = Annotated[
         "--config", "-c", help="The resource's settings: a YAML or JSON file, inline JSON, or -."
     ),
 ]
+Vars = Annotated[
+    str | None,
+    typer.Option(
+        "--variables",
+        help="What members may set in a config with {{name}}: types and bounds; a file or JSON.",
+    ),
+]
+Links = Annotated[
+    list[str] | None,
+    typer.Option("--link", metavar="LABEL=URL", help="A page that belongs to it. Repeatable."),
+]
+About = Annotated[str | None, typer.Option("--description", help="What it is for.")]
 Policy = Annotated[
     str | None, typer.Option("--policy", help="The queue's rules: a file, inline JSON, or -.")
 ]
@@ -31,6 +44,8 @@ Policy = Annotated[
         "runyard queue create cpu --resource local-process",
         """runyard queue create gpu --resource local-container --config '{"gpus": "all"}'""",
         """runyard queue create team/gpu -r local-container --policy '{"priorities": true}'""",
+        """runyard queue create gpu -r local-container -c '{"gpus": "{{gpus}}"}' """
+        """--variables '{"gpus": {"type": "integer", "default": 1, "maximum": 4}}'""",
     ),
 )
 def create(
@@ -39,7 +54,10 @@ def create(
         str, typer.Option("--resource", "-r", help="local-process, local-container, …")
     ],
     config: Config = None,
+    variables: Vars = None,
     policy: Policy = None,
+    link: Links = None,
+    description: About = None,
     entity: Entity = None,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +71,16 @@ def create(
     with connect() as api:
         owner, plain = split_queue(api, name, entity)
         made = api.create_queue(
-            QueueIn(entity=owner, name=plain, resource=resource, config=settings, policy=rules)
+            QueueIn(
+                entity=owner,
+                name=plain,
+                resource=resource,
+                config=settings,
+                variables=mapping(variables, "--variables"),
+                policy=rules,
+                links=_links(link),
+                description=description or "",
+            )
         )
     if as_json:
         print_model(made)
@@ -108,7 +135,10 @@ def show(name: Name, entity: Entity = None, as_json: Json = False) -> None:
 def edit(
     name: Name,
     config: Config = None,
+    variables: Vars = None,
     policy: Policy = None,
+    link: Links = None,
+    description: About = None,
     values: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,11 +161,14 @@ def edit(
 
     change = QueuePatch(
         config=mapping(config, "--config") if config else None,
+        variables=mapping(variables, "--variables") if variables else None,
         policy=mapping(policy, "--policy") if policy else None,
+        links=_links(link) if link else None,
+        description=description,
     )
     with connect() as api:
         owner, plain = split_queue(api, name, entity)
-        if values or not (config or policy):
+        if values or change == QueuePatch():
             change = _changed(api.queue(owner, plain), change, values or [])
         if change == QueuePatch():
             say("Nothing was changed.")
@@ -165,6 +198,21 @@ def delete(name: Name, entity: Entity = None, yes: Yes = False) -> None:
     say(f"Deleted queue {owner}/{plain}.")
 
 
+def _links(given: list[str] | None) -> list[LinkModel]:
+    from runyard.cli.edge import WrongUsage
+    from runyard.wire.rest import LinkModel
+
+    links = []
+    for text in given or []:
+        label, equals, url = text.partition("=")
+        if not (label and equals and url):
+            raise WrongUsage(f"--link {text!r} is not LABEL=URL")
+        links.append(LinkModel(label=label, url=url))
+    return links
+
+
+add_to_queues(app)
+
 _EDITED: Final = ("config", "variables", "policy", "links", "description")
 
 
@@ -186,17 +234,24 @@ def _changed(queue: QueueOut, change: QueuePatch, values: list[str]) -> QueuePat
 
 def _print(queue: QueueOut) -> None:
     from runyard.cli.output import print_fields
+    from runyard.domain.policy import QueuePolicy
 
+    usual = QueuePolicy().to_json()
+    mode = None if queue.mode == "open" else f"{queue.mode} by {queue.mode_by}: {queue.mode_why}"
     print_fields(
         {
             "Queue": f"{queue.entity}/{queue.name}",
             "Resource": queue.resource,
+            "Mode": mode,
             "Waiting": queue.pending,
             "Running": queue.running,
             "Agents": queue.agents,
             "Created": queue.created_at,
             "By": queue.created_by,
             "Config": queue.config,
-            "Policy": queue.policy,
+            "Variables": queue.variables,
+            "Policy": {k: v for k, v in queue.policy.items() if v != usual[k]},
+            "Links": [f"{link.label}: {link.url}" for link in queue.links],
+            "Description": queue.description,
         }
     )

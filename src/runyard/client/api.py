@@ -7,6 +7,7 @@ from typing import Any
 
 from runyard.client.agents import AgentsApi
 from runyard.client.hooks import HooksApi
+from runyard.client.operating import OperatingApi
 from runyard.client.parts import path
 from runyard.client.people import PeopleApi
 from runyard.client.secrets import SecretsApi
@@ -15,7 +16,7 @@ from runyard.domain.errors import NotFound
 from runyard.wire import rest
 
 
-class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, UsageApi):
+class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, UsageApi, OperatingApi):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or

@@ -31,6 +31,9 @@ class Wish:
     args: Sequence[str] = ()
     run_config: Mapping[str, Any] = field(default_factory=dict)
     dockerfile: str | None = None
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    hold: bool = False
 
     def spec(self) -> dict[str, Any]:
         """Return the launch spec to send.
@@ -52,7 +55,12 @@ class Wish:
             "resource": self.resource,
             "resource_args": dict(self.resource_args) or None,
             "priority": self.priority,
+            "policy": dict(self.policy) or None,
+            "hold": self.hold or None,
         }
+        if self.template_variables:
+            below = _mapping(self.base.get("template_variables"), "template_variables")
+            given["template_variables"] = {**below, **self.template_variables}
         spec.update({key: value for key, value in given.items() if value is not None})
         if overrides := self._overrides():
             spec["overrides"] = overrides

@@ -83,6 +83,9 @@ class Client:
         project: str | None = None,
         run_id: str | None = None,
         priority: str | int | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+        policy: Mapping[str, Any] | None = None,
+        hold: bool = False,
         job_name: str | None = None,
         git_ref: str | None = None,
         inputs: Declared | None = None,
@@ -90,6 +93,7 @@ class Client:
         """Queue one run of a saved job, of a directory or git address (`uri`), or of an image.
 
         `entry_point` is a command, as one string (split as a shell does) or as words.
+        `template_variables` are values for the queue's template, `policy` narrows its rules.
         `run_config` are the run's own parameters, `config` a whole launch spec that everything
         else is laid over. `inputs` declares what the job of `uri` takes, as `create_job` does.
 
@@ -128,6 +132,9 @@ class Client:
             entry_point=words,
             args=args,
             run_config=run_config or {},
+            template_variables=template_variables or {},
+            policy=policy or {},
+            hold=hold,
         )
         return self.launch_many([wish.spec()], queue=queue, queue_entity=owner)[0]
 

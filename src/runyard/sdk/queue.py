@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runyard.client.api import Api
 from runyard.wire.rest import ItemOut, QueueIn, QueueOut, QueuePatch
+from runyard.wire.rest_operating import ExplainedOut
 
 if TYPE_CHECKING:
     from runyard.sdk.client import Client
@@ -35,6 +36,7 @@ class Queue:
         resource: str,
         *,
         config: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Mapping[str, Any]] | None = None,
         policy: Mapping[str, Any] | None = None,
         entity: str | None = None,
         client: Client | None = None,
@@ -47,6 +49,7 @@ class Queue:
                 name=name,
                 resource=resource,
                 config=dict(config or {}),
+                variables={name: dict(schema) for name, schema in (variables or {}).items()},
                 policy=dict(policy or {}),
             )
         )
@@ -91,14 +94,31 @@ class Queue:
         self,
         *,
         config: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Mapping[str, Any]] | None = None,
         policy: Mapping[str, Any] | None = None,
     ) -> Queue:
-        """Replace the settings, the rules, or both; return the queue as it is then."""
+        """Replace settings, variables, rules, or several; return the queue as it is then."""
         patch = QueuePatch(
             config=None if config is None else dict(config),
+            variables=None if variables is None else {n: dict(v) for n, v in variables.items()},
             policy=None if policy is None else dict(policy),
         )
         return Queue(self._api, self._api.edit_queue(self.entity, self.name, patch))
+
+    def pause(self, reason: str = "") -> Queue:
+        """Hand out nothing of the queue until `resume`."""
+        return Queue(self._api, self._api.pause_queue(self.entity, self.name, reason))
+
+    def drain(self, reason: str = "") -> Queue:
+        """Take no submissions until `resume`; what waits and runs goes on."""
+        return Queue(self._api, self._api.drain_queue(self.entity, self.name, reason))
+
+    def resume(self) -> Queue:
+        return Queue(self._api, self._api.resume_queue(self.entity, self.name))
+
+    def explain(self) -> ExplainedOut:
+        """Tell how the queue stands: rules, limits, agents, users and who is next."""
+        return self._api.explain_queue(self.entity, self.name)
 
     def delete(self) -> None:
         """Delete the queue and cancel what waits in it."""

@@ -1,0 +1,343 @@
+"""What `runyard queue` and `runyard item` do to what waits: shared by both, given to their trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from runyard.cli.options import Entity, Json, Yes
+from runyard.cli.tree import examples
+
+if TYPE_CHECKING:
+    from runyard.client.api import Api
+    from runyard.wire.rest import ItemOut
+    from runyard.wire.rest_operating import SelectedOut
+
+QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="NAME or ENTITY/NAME.")]
+Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; shown to who waits.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ITEM...]", help="Ids of items.")]
+OfQueue = Annotated[
+    str | None,
+    typer.Option("--queue", "-q", help="All of this queue that the other flags do not rule out."),
+]
+Author = Annotated[str | None, typer.Option(help="With --queue: only of this user.")]
+OfPriority = Annotated[
+    str | None, typer.Option("--of-priority", help="With --queue: only of this priority.")
+]
+Job = Annotated[
+    str | None, typer.Option("--of-job", help="With --queue: only of jobs that begin with this.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would be done to; do not.")]
+_MOST_ASKED: Final = 1  # items that are changed without a question
+
+
+def add_to_queues(app: typer.Typer) -> None:
+    """Register what is done to queues."""
+    for verb, told, lines in (
+        ("pause", "Hand out nothing of a queue; it goes on taking submissions.",
+         ('runyard queue pause gpu -m "driver update until 15:00"',)),
+        ("drain", "Take no submissions; what waits and runs goes on to its end.",
+         ('runyard queue drain old -m "moved to gpu"',)),
+    ):  # fmt: skip
+        app.command(verb, help=told, **examples(*lines))(_setter(verb))
+    app.command("resume", **examples("runyard queue resume gpu"))(resume)
+    app.command(
+        "explain", **examples("runyard queue explain gpu", "runyard queue explain gpu --json")
+    )(explain)
+    app.command("schema", **examples("runyard queue schema > policy.schema.json"))(schema)
+
+
+def _setter(verb: str) -> Callable[..., None]:
+    def change(
+        name: QueueName, reason: Reason = "", entity: Entity = None, as_json: Json = False
+    ) -> None:
+        from runyard.cli.output import print_model, say
+        from runyard.cli.session import connect, split_queue
+
+        with connect() as api:
+            do = api.pause_queue if verb == "pause" else api.drain_queue
+            queue = do(*split_queue(api, name, entity), reason)
+        if as_json:
+            print_model(queue)
+        else:
+            say(f"Queue {queue.entity}/{queue.name} is {queue.mode}: {queue.pending} items wait, "
+                f"{queue.running} run.")  # fmt: skip
+            say(f"Open it again: runyard queue resume {queue.entity}/{queue.name}")
+
+    return change
+
+
+def resume(name: QueueName, entity: Entity = None, as_json: Json = False) -> None:
+    """Open a paused or draining queue again."""
+    from runyard.cli.output import print_model, say
+    from runyard.cli.session import connect, split_queue
+
+    with connect() as api:
+        queue = api.resume_queue(*split_queue(api, name, entity))
+    if as_json:
+        print_model(queue)
+    else:
+        say(f"Queue {queue.entity}/{queue.name} is open.")
+
+
+def explain(name: QueueName, entity: Entity = None, as_json: Json = False) -> None:
+    """Tell how a queue stands: its rules, limits, agents, users, and who is next."""
+    from runyard.cli.output import print_fields, print_model, print_table
+    from runyard.cli.session import connect, split_queue
+
+    with connect() as api:
+        found = api.explain_queue(*split_queue(api, name, entity))
+    if as_json:
+        print_model(found)
+        return
+    agents = found.agents
+    slots = "no limit" if agents.slots is None else str(agents.slots)
+    by = f" by {found.mode_by}" if found.mode_by else ""
+    print_fields(
+        {
+            "Queue": f"{found.entity}/{found.queue}",
+            "Mode": found.mode + by + (f": {found.mode_why}" if found.mode_why else ""),
+            "Rules": "\n".join(found.rules) or "none but the defaults",
+            "Agents": f"{agents.live} live, {agents.leasing} take items; "
+            f"{agents.taken} of {slots} slots taken",
+            "Running": str(found.running),
+            "Waiting": f"{found.waiting} (and {found.held} held, {found.backing_off} backing off)",
+            "Typical run": None if found.typical_s is None else f"{found.typical_s:.0f} s",
+            "Next": ", ".join(found.next) or None,
+        }
+    )
+    if found.users:
+        print()
+        print_table(
+            ("user", "waiting", "running", "may start", "used of late"),
+            [
+                (u.user, u.waiting, u.running, "any" if u.room is None else u.room,
+                 f"{u.used_s / 3600:.2f} h")
+                for u in found.users
+            ],
+            none="",
+        )  # fmt: skip
+
+
+def schema() -> None:
+    """Print the JSON Schema of a queue's policy, for editors."""
+    from runyard.cli.output import print_json
+    from runyard.domain.policy import json_schema
+
+    print_json(json_schema())
+
+
+def add_to_items(app: typer.Typer) -> None:
+    """Register what is done to items."""
+    app.command("hold", **examples(
+        'runyard item hold ITEM -m "wait for the new data"', "runyard item hold -q gpu --author ada",
+    ))(hold)  # fmt: skip
+    app.command("release", **examples("runyard item release ITEM", "runyard item release -q gpu"))(
+        release
+    )
+    app.command("priority", **examples(
+        "runyard item priority high ITEM", "runyard item priority low -q gpu --author ada --yes",
+    ))(priority)  # fmt: skip
+    app.command(
+        "move", **examples("runyard item move gpu-big ITEM", "runyard item move gpu2 -q gpu")
+    )(move)
+    app.command("cancel", **examples(
+        "runyard item cancel ITEM", "runyard item cancel -q gpu --author ada --dry-run",
+    ))(cancel)  # fmt: skip
+    app.command("retry", **examples(
+        "runyard item retry ITEM",
+        """runyard item retry ITEM -c '{"template_variables": {"mem_gb": 64}}'""",
+        "runyard item retry -q gpu --of-job lab/vision/train --yes",
+    ))(retry)  # fmt: skip
+    app.command("why", **examples("runyard item why ITEM"))(why)
+
+
+def hold(
+    ids: Ids = None, queue: OfQueue = None, author: Author = None, of_priority: OfPriority = None,
+    job: Job = None, reason: Reason = "", entity: Entity = None, dry_run: DryRun = False,
+    yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Keep waiting items from being started until they are released."""
+    _do("hold", ids, queue, entity, yes, as_json, dry_run,
+        author=author, of_priority=of_priority, job=job, reason=reason)  # fmt: skip
+
+
+def release(
+    ids: Ids = None, queue: OfQueue = None, author: Author = None, of_priority: OfPriority = None,
+    job: Job = None, entity: Entity = None, dry_run: DryRun = False, yes: Yes = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Let held items go; what backs off before a retry goes at once."""
+    _do("release", ids, queue, entity, yes, as_json, dry_run,
+        author=author, of_priority=of_priority, job=job, held=None if ids else True)  # fmt: skip
+
+
+def priority(
+    level: Annotated[str, typer.Argument(help="critical, high, medium or low.")],
+    ids: Ids = None, queue: OfQueue = None, author: Author = None, of_priority: OfPriority = None,
+    job: Job = None, entity: Entity = None, dry_run: DryRun = False, yes: Yes = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Change the priority of waiting items, where the queue has priorities."""
+    _do("priority", ids, queue, entity, yes, as_json, dry_run,
+        author=author, of_priority=of_priority, job=job, priority=level)  # fmt: skip
+
+
+def move(
+    to: Annotated[str, typer.Argument(help="The queue to move to, of the same owner.")],
+    ids: Ids = None, queue: OfQueue = None, author: Author = None, of_priority: OfPriority = None,
+    job: Job = None, entity: Entity = None, dry_run: DryRun = False, yes: Yes = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Take waiting items to another queue, to its end; their runs stay the same."""
+    _do("move", ids, queue, entity, yes, as_json, dry_run,
+        author=author, of_priority=of_priority, job=job, to_queue=to)  # fmt: skip
+
+
+def cancel(
+    ids: Ids = None, queue: OfQueue = None, author: Author = None, of_priority: OfPriority = None,
+    job: Job = None, entity: Entity = None, dry_run: DryRun = False, yes: Yes = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Take items out of their queue; the run of one that has begun is stopped.
+
+    By filter only what waits is cancelled, never what runs.
+    """
+    _do("cancel", ids, queue, entity, yes, as_json, dry_run,
+        author=author, of_priority=of_priority, job=job)  # fmt: skip
+
+
+def retry(
+    ids: Ids = None, queue: OfQueue = None, author: Author = None, job: Job = None,
+    changes: Annotated[
+        str | None,
+        typer.Option("--config", "-c", help="A launch spec laid over the item's: a file or JSON."),
+    ] = None,
+    entity: Entity = None, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Submit items that have ended once more, with changes: new items with new runs.
+
+    By filter those that failed.
+    """
+    from runyard.cli.documents import mapping
+
+    _do("retry", ids, queue, entity, yes, as_json, dry_run,
+        author=author, job=job, changes=mapping(changes, "--config"))  # fmt: skip
+
+
+def why(item_id: Annotated[str, typer.Argument(metavar="ITEM")], as_json: Json = False) -> None:
+    """Say in a sentence why an item waits, its place, and about when it will start."""
+    from runyard.cli.output import print_fields, print_model, say
+    from runyard.cli.session import connect
+
+    with connect() as api:
+        item = api.item(item_id)
+    if item.waiting is None:
+        say(f"Item {item.id} does not wait: it is {item.status}."
+            + (f" {item.reason}" if item.reason else ""))  # fmt: skip
+        return
+    if as_json:
+        print_model(item.waiting)
+        return
+    place = None if item.waiting.ahead is None else item.waiting.ahead + 1
+    print_fields({"Why": item.waiting.why, "Place": place, "Starts about": item.waiting.starts_at})
+
+
+# -- one by one, or by filter ----------------------------------------------------------------
+
+
+def _do(
+    verb: str, ids: list[str] | None, queue: str | None, entity: str | None, yes: bool,
+    as_json: bool, dry_run: bool, **said: Any,
+) -> None:  # fmt: skip
+    from runyard.cli.edge import WrongUsage
+    from runyard.cli.session import connect, split_queue
+
+    if bool(ids) == bool(queue):
+        raise WrongUsage(
+            f"name the items to {verb}, or a queue with --queue: one of the two",
+            hint=f"runyard item {verb} --help",
+        )
+    with connect() as api:
+        if queue:
+            owner, name = split_queue(api, queue, entity)
+            _by_filter(api, owner, name, verb, said, yes=yes, as_json=as_json, dry_run=dry_run)
+        else:
+            _one_by_one(api, ids or [], verb, said, as_json=as_json)
+
+
+def _one_by_one(
+    api: Api, ids: list[str], verb: str, said: dict[str, Any], *, as_json: bool
+) -> None:
+    from runyard.cli.output import print_models, say
+
+    if verb == "retry":
+        made = [api.retry_item(item_id, said["changes"]) for item_id in ids]
+        if as_json:
+            print_models(made)
+        for old, new in zip(ids, made, strict=True):
+            say(f"{old} is tried again as {new.id}, run {new.run.run_id}.")
+        return
+    items = [_one(api, item_id, verb, said) for item_id in ids]
+    if as_json:
+        print_models(items)
+        return
+    for item in items:
+        told = f" ({item.parked_why})" if item.parked else ""
+        say(f"{item.id} is {item.status}{told}.")
+
+
+def _one(api: Api, item_id: str, verb: str, said: dict[str, Any]) -> ItemOut:
+    match verb:
+        case "hold":
+            return api.hold_item(item_id, said["reason"])
+        case "release":
+            return api.release_item(item_id)
+        case "priority":
+            return api.reprioritise_item(item_id, said["priority"])
+        case "move":
+            return api.move_item(item_id, said["to_queue"])
+        case _:
+            return api.cancel_item(item_id)
+
+
+def _by_filter(
+    api: Api, entity: str, queue: str, verb: str, said: dict[str, Any], *, yes: bool,
+    as_json: bool, dry_run: bool,
+) -> None:  # fmt: skip
+    from runyard.cli.output import print_json, say
+    from runyard.cli.questions import confirm
+    from runyard.wire.rest_operating import SelectIn
+
+    body = {"action": verb, **said}
+    body["queue"] = body.pop("to_queue", None)
+    body = {name: value for name, value in body.items() if value not in (None, {})}
+    look = api.select_items(entity, queue, SelectIn(**body, dry_run=True))
+    number = f"{len(look.changed)}{' or more' if look.more else ''}"
+    if not dry_run and len(look.changed) > _MOST_ASKED:
+        confirm(f"{verb} {number} items of {entity}/{queue}?", yes=yes)
+    done = look if dry_run else _all_of_them(api, entity, queue, SelectIn(**body), look.changed)
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+        return
+    word = "would be" if dry_run else "were"
+    say(f"{len(done.changed)} items {word} changed ({verb}).")
+    for item_id, reason in list(done.refused.items())[:10]:
+        say(f"  refused {item_id}: {reason}")
+    if len(done.refused) > 10:
+        say(f"  … and {len(done.refused) - 10} more")
+
+
+def _all_of_them(api: Api, entity: str, queue: str, select: Any, known: list[str]) -> SelectedOut:
+    """Go on until nothing is left that was there when the user was asked, a thousand at a time."""
+    total = api.select_items(entity, queue, select.model_copy(update={"ids": known}))
+    last = total
+    while select.action in ("cancel", "move") and last.changed and len(known) >= 1000:
+        last = api.select_items(entity, queue, select)
+        total.changed += last.changed
+        total.refused |= last.refused
+        if not last.more:
+            break
+    return total
