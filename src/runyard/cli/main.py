@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
         "queue": Place("queues", "Create, edit, pause, drain and explain queues."),
         "agent": Place("agent", "Serve queues on this machine; list and stop agents."),
         "secret": Place("secrets", "Write, list and delete secrets that jobs use by name."),
+        "hook": Place("hooks", "Be told of failures and long waits, by webhook or e-mail."),
     },
     "Servers": {
         "up": Place("up", "Start a server and an agent on this machine."),

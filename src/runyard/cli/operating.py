@@ -1,4 +1,4 @@
-"""What `runyard queue` and `runyard item` do to what waits: shared by both, given to their trees."""
+"""What `runyard queue` and `runyard item` do to what waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runyard.cli.tree import examples
 if TYPE_CHECKING:
     from runyard.client.api import Api
     from runyard.wire.rest import ItemOut
-    from runyard.wire.rest_operating import SelectedOut
+    from runyard.wire.rest_operating import SelectedOut, SelectIn
 
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="NAME or ENTITY/NAME.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; shown to who waits.")]
@@ -132,7 +132,8 @@ def schema() -> None:
 def add_to_items(app: typer.Typer) -> None:
     """Register what is done to items."""
     app.command("hold", **examples(
-        'runyard item hold ITEM -m "wait for the new data"', "runyard item hold -q gpu --author ada",
+        'runyard item hold ITEM -m "wait for the new data"',
+        "runyard item hold -q gpu --author ada",
     ))(hold)  # fmt: skip
     app.command("release", **examples("runyard item release ITEM", "runyard item release -q gpu"))(
         release
@@ -313,14 +314,14 @@ def _by_filter(
 
     body = {"action": verb, **said}
     body["queue"] = body.pop("to_queue", None)
-    body = {name: value for name, value in body.items() if value not in (None, {})}
-    look = api.select_items(entity, queue, SelectIn(**body, dry_run=True))
-    number = f"{len(look.changed)}{' or more' if look.more else ''}"
-    if not dry_run and len(look.changed) > _MOST_ASKED:
-        confirm(f"{verb} {number} items of {entity}/{queue}?", yes=yes)
-    done = look if dry_run else _all_of_them(api, entity, queue, SelectIn(**body), look.changed)
+    select = SelectIn(**{name: value for name, value in body.items() if value not in (None, {})})
+    done = _all_of_them(api, entity, queue, select, dry_run=True)
+    if not dry_run:
+        if len(done.changed) > _MOST_ASKED:
+            confirm(f"{verb} {len(done.changed)} items of {entity}/{queue}?", yes=yes)
+        done = _all_of_them(api, entity, queue, select, dry_run=False)
     if as_json:
-        print_json(done.model_dump(mode="json"))
+        print_json(done.model_dump(mode="json", exclude={"next"}))
         return
     word = "would be" if dry_run else "were"
     say(f"{len(done.changed)} items {word} changed ({verb}).")
@@ -330,14 +331,19 @@ def _by_filter(
         say(f"  … and {len(done.refused) - 10} more")
 
 
-def _all_of_them(api: Api, entity: str, queue: str, select: Any, known: list[str]) -> SelectedOut:
-    """Go on until nothing is left that was there when the user was asked, a thousand at a time."""
-    total = api.select_items(entity, queue, select.model_copy(update={"ids": known}))
-    last = total
-    while select.action in ("cancel", "move") and last.changed and len(known) >= 1000:
-        last = api.select_items(entity, queue, select)
-        total.changed += last.changed
-        total.refused |= last.refused
-        if not last.more:
-            break
+def _all_of_them(
+    api: Api, entity: str, queue: str, select: SelectIn, *, dry_run: bool
+) -> SelectedOut:
+    """Go through the whole selection, some hundred items at a time."""
+    total: SelectedOut | None = None
+    after: str | None = None
+    while total is None or after is not None:
+        some = select.model_copy(update={"dry_run": dry_run, "after": after})
+        part = api.select_items(entity, queue, some)
+        after = part.next
+        if total is None:
+            total = part
+        else:
+            total.changed += part.changed
+            total.refused |= part.refused
     return total

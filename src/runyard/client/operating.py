@@ -49,7 +49,7 @@ class OperatingApi(Calls):
         return self._post(path("items", item_id, "retry"), rest.SubmittedItem, body)
 
     def select_items(self, entity: str, queue: str, select: wire.SelectIn) -> wire.SelectedOut:
-        """Do something to up to 1000 items of a queue; `more` says to ask again."""
+        """Do something to items of a queue, some hundred at a time; go on after `next`."""
         return self._post(
             path("queues", entity, queue, "select"), wire.SelectedOut, select.model_dump()
         )

@@ -94,6 +94,7 @@ def _add_queues(app: FastAPI, edge: Edge) -> None:
             held=body.held,
             job=body.job,
             waited_s=body.waited_s,
+            after=body.after or "",
         )
         order = Order(
             verb=body.action,
@@ -107,7 +108,7 @@ def _add_queues(app: FastAPI, edge: Edge) -> None:
             lambda call: operating.many(call, entity, queue, which, order, dry_run=body.dry_run),
         )
         return wire.SelectedOut(
-            changed=done.changed, refused=done.refused, more=done.more, dry_run=body.dry_run
+            changed=done.changed, refused=done.refused, next=done.next, dry_run=body.dry_run
         )
 
     @app.get(f"{_QUEUE}/explain", tags=["queues"])

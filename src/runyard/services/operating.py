@@ -27,7 +27,7 @@ from runyard.store import queues as queue_rows
 from runyard.store.db import Row
 from runyard.store.items import Pair
 
-MOST: Final = 1000  # items of one request
+MOST: Final = 200  # items of one request: it is one transaction
 VERBS: Final = ("hold", "release", "priority", "move", "cancel", "retry")
 _RETRIED: Final = (
     "entity", "project", "name", "job", "overrides", "sweep_id",
@@ -45,6 +45,7 @@ class Selection:
     held: bool | None = None
     job: str | None = None
     waited_s: int | None = None
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`refused` says of items why not; `more`: whether the selection has further ones."""
+    """`refused` says of items why not; `next`: after which id the selection goes on, if it does."""
 
     changed: list[str]
     refused: dict[str, str]
-    more: bool
+    next: str | None
 
 
 def one(call: Call, item_id: str, order: Order) -> Row:
@@ -112,6 +113,7 @@ def many(
         held=which.held,
         job=which.job,
         before=None if which.waited_s is None else call.now - timedelta(seconds=which.waited_s),
+        after=which.after,
         limit=MOST + 1,
     )
     changed: list[str] = []
@@ -125,7 +127,7 @@ def many(
             refused[row["id"]] = error.message
         else:
             changed.append(row["id"])
-    return Done(changed, refused, len(rows) > MOST)
+    return Done(changed, refused, rows[MOST - 1]["id"] if len(rows) > MOST else None)
 
 
 _PENDING: Final = (ItemState.PENDING.value,)

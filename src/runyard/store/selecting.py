@@ -25,10 +25,13 @@ def select_items(
     held: bool | None,
     job: str | None,
     before: datetime | None,
+    after: str,
     limit: int,
 ) -> Sequence[Row]:
     """Return ids of items, the oldest first; `before` is when they were queued at the latest."""
     found = select(_I.id).where(_I.queue_id == queue_id).order_by(_I.id).limit(limit)
+    if after:
+        found = found.where(_I.id > after)
     if ids:
         found = found.where(_I.id.in_(list(ids)))
     if states:

@@ -34,8 +34,8 @@ class RetryIn(In):
 class SelectIn(In):
     """
     What to do with which items of a queue. All that is said of the items must hold; nothing said
-    means all that wait (for `retry`, all that failed). At most 1000 at a time: ask again while
-    the answer says `more`.
+    means all that wait (for `retry`, all that failed). They are gone through in order of their
+    ids, some hundred at a time: ask again with `after` until the answer has no `next`.
     """
 
     action: Literal["hold", "release", "priority", "move", "cancel", "retry"]
@@ -51,6 +51,7 @@ class SelectIn(In):
     queue: str | None = None
     changes: dict[str, Any] | None = None
     dry_run: bool = False
+    after: str | None = None
 
 
 class SelectedOut(Out):
@@ -58,7 +59,7 @@ class SelectedOut(Out):
 
     changed: list[str]
     refused: dict[str, str]
-    more: bool
+    next: str | None
     dry_run: bool
 
 
