@@ -36,6 +36,7 @@ def show():
         print("plain", text, "repr", repr(text), "json", json.dumps(text))
         print("base64", base64.b64encode(data).decode(), base64.b64encode(data + bytes([10])))
         print("url", urllib.parse.quote(text), urllib.parse.quote_plus(text), data.hex())
+        print(*("line " + line for line in text.splitlines()), sep=chr(10))
         print(text, file=sys.stderr, flush=True)
     print("shown", flush=True)
 
