@@ -58,7 +58,7 @@ def test_it_shows_what_it_does_does_it_and_then_has_nothing_to_do(
         "Plan: 2 to create, 0 to update, 0 to delete, 0 unchanged.",
     ]
     assert done.err.splitlines() == [
-        "done: create team vision", "done: create queue vision/cpu", "Applied: 2 steps.",
+        "done: create team vision", "done: create queue vision/cpu", "Applied 2 steps.",
     ]  # fmt: skip
     again = cli("apply", "-f", str(file))  # asks nothing, since there is nothing to ask about
     assert (again.code, again.out, again.err) == (0, "Nothing to do: 2 unchanged.\n", "")
@@ -183,7 +183,7 @@ def test_a_secret_that_is_not_there_is_asked_for(
     file.write_text("apiVersion: runyard/v1\nteams: {vision: {secrets: {token: {exists: true}}}}\n")
     done = cli("apply", "-f", str(file), "--yes")
     assert done.code == 1
-    words = "secret vision/token is missing: write its value with "
+    words = "secret vision/token is missing; write its value: runyard secret set token -e vision"
     assert words in done.out
     assert words in done.err
     server.admin.ok("PUT", "/secrets/vision/token", json={"value": "v"})
@@ -257,8 +257,8 @@ def test_on_a_terminal_it_has_colours_and_asks_twice_before_it_prunes(
     assert process.wait(30) == 130
     text = shown.decode()
     assert re.search(r"\x1b\[31m- delete queue vision/old", text)
-    assert "Apply 1 steps" in text
-    assert "Delete these 1 for good?" in text
+    assert "Apply 1 step to" in text
+    assert "Delete 1 thing for good?" in text
     assert "interrupted" in text
     assert {q["name"] for q in server.admin.ok("GET", "/queues")["data"]} == {"cpu", "old"}
 

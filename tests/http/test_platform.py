@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from runyard.sdk.platform.things import Key, Plan, Platform, Verb
 from runyard.server.app import create_app
 from runyard.server.settings import ServerSettings
 from runyard.store.db import Database
-from runyard.wire.rest import QueuePatch
+from runyard.wire.rest import JobIn, QueuePatch
 from tests.http.conftest import Clock, World, on_a_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "platform" / "platform.yaml"
@@ -83,13 +84,13 @@ def test_the_example_applied_twice_changes_nothing_the_second_time(api: Api) -> 
     assert (second.steps, second.missing) == ((), ())
     assert set(second.unchanged) == set(wanted.things)
     assert {key.kind for key in wanted.things} == {
-        "user", "team", "role", "member", "service account", "secret", "queue", "hook",
+        "user", "team", "role", "member", "service account", "secret", "queue", "hook", "job",
     }  # fmt: skip
 
 
 def test_an_export_applied_to_an_empty_server_is_exported_equal(api: Api, empty: Api) -> None:
     platform.apply(api, planned(api, platform.read_files([EXAMPLE])))
-    exported = to_yaml(export(api))
+    exported = to_yaml(export(api, jobs=True))
     assert "hf_the-value-of-the-token" not in exported
     assert "opens-the-chat" not in exported
     assert "exists: true" in exported
@@ -110,7 +111,7 @@ def test_an_export_applied_to_an_empty_server_is_exported_equal(api: Api, empty:
             key.owner, key.name, "value", description=there.description, for_jobs=there.for_jobs
         )
     platform.apply(empty, planned(empty, wanted))
-    assert to_yaml(export(empty)) == exported
+    assert to_yaml(export(empty, jobs=True)) == exported
 
 
 def test_what_changed_on_either_side_is_put_right(api: Api) -> None:
@@ -258,6 +259,29 @@ def test_a_webhooks_signing_secret_is_told_once_and_its_address_is_compared_by_h
     assert [str(c.becomes) for c in plan.steps[0].changes] == ["(as written in the document)"]
     (hook,) = api.hooks("vision")
     assert hook.url == "https://93.184.216.35/…"
+
+
+def test_another_source_is_another_version_and_uploads_are_left_out(api: Api) -> None:
+    text = (
+        "teams: {vision: {jobs: {demo/hello: {source: {kind: image, image: 'python:%s', "
+        "entry_point: [python, -V]}, aliases: [%s]}}}}"
+    )
+    apply(api, text % ("3.11", "prod"))
+    assert not apply(api, text % ("3.11", "prod")).differs
+    (step,) = apply(api, text % ("3.12", "prod")).steps
+    assert [c.path for c in step.changes] == ["source.image"]
+    newest = api.job_version("vision", "demo", "hello", "prod")
+    assert (newest.version, newest.source["image"]) == (1, "python:3.12")
+    assert not apply(api, "teams: {vision: {jobs: {}}}", prune=True).differs
+
+    digest = f"sha256:{hashlib.sha256(b'x').hexdigest()}"
+    api.put_blob("vision", digest, [b"x"], 1)
+    api.save_job("vision", "demo", "code", JobIn(source={"kind": "code", "archive": digest}))
+    said: list[str] = []
+    document = export(api, ["vision"], jobs=True, told=said.append)
+    assert list(document["teams"]["vision"]["jobs"]) == ["demo/hello"]
+    assert said == ["vision: 1 of jobs left out: an uploaded directory cannot be written down"]
+    assert "jobs" not in export(api, ["vision"])["teams"]["vision"]
 
 
 # -- at random ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -122,11 +123,11 @@ def _ask(plan: Plan, server: str, *, yes: bool) -> None:
             f"deleting would cancel waiting items: {named}",
             hint="wait for them, or add --yes to delete the queues all the same",
         )
-    confirm(f"Apply {len(plan.steps)} steps to {server}?", yes=yes)
+    confirm(f"Apply {_count(plan.steps, 'step')} to {server}?", yes=yes)
     if plan.pruned:
         for step in plan.pruned:
             say(f"  {step}")
-        confirm(f"Delete these {len(plan.pruned)} for good?", yes=yes)
+        confirm(f"Delete {_count(plan.pruned, 'thing')} for good?", yes=yes)
 
 
 def _apply(api: Api, plan: Plan, values: Values, *, signing: str | None, as_json: bool) -> int:
@@ -163,7 +164,7 @@ def _apply(api: Api, plan: Plan, values: Values, *, signing: str | None, as_json
     for key in plan.missing:
         say(planned.missing(key))
     if not plan.missing:
-        say(f"Applied: {len(done)} steps.")
+        say(f"Applied {_count(done, 'step')}.")
     return FAILURE if plan.missing else 0
 
 
@@ -182,3 +183,7 @@ def _keep(step: Step, secret: str, file: str | None) -> None:
         say(f"  its deliveries are signed with {secret} (shown this once)")
     else:
         say("  what signs its deliveries is not shown here: --signing-secrets FILE keeps it")
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"1 {name}" if len(things) == 1 else f"{len(things)} {name}s"

@@ -18,10 +18,7 @@ Line = tuple[str, str]  # (sign, text)
 def print_plan(plan: Plan) -> None:
     """Print the steps with what changes in each, and how many there are."""
     lines = [line for step in plan.steps for line in _step(step)]
-    lines += [
-        ("!", f"! {key} is missing: write its value with runyard secret set")
-        for key in plan.missing
-    ]
+    lines += [("!", f"! {missing(key)}") for key in plan.missing]
     _print([*lines, *([("", "")] if lines else []), ("", summary(plan))])
 
 
@@ -37,8 +34,11 @@ def summary(plan: Plan) -> str:
 
 
 def missing(key: Key) -> str:
-    """Say what to do about a secret that is not there."""
-    return f"{key} is missing: write its value with runyard secret set {key.owner}/{key.name}"
+    """Say what to do about a thing that only has to exist, and does not."""
+    from runyard.sdk.platform.kinds import KINDS
+
+    todo = KINDS[key.kind].missing.format(name=key.name, owner=key.owner)
+    return f"{key} is missing; {todo}"
 
 
 def as_json(plan: Plan, **more: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -23,12 +24,14 @@ def export(
     api: Api,
     entities: Sequence[str] = (),
     *,
+    jobs: bool = False,
     told: Callable[[str], object] = _not_told,
 ) -> dict[str, Any]:
     """Return the document of these teams and users; without names, of all that the caller sees.
 
     The users that are members are named as well where the caller may list users, so that the
-    document can be applied to an empty server. `told` hears what was left out and why.
+    document can be applied to an empty server. Jobs are many and come of launching, mostly: they
+    are named with `jobs`. `told` hears what was left out and why.
 
     Raises:
         NotFound: no such team or user that the caller may see.
@@ -38,13 +41,13 @@ def export(
     chosen = _chosen(known, entities)
     parts: dict[str, dict[str, Any]] = {"user": {}, "team": {}}
     for owner in chosen:
-        parts[owner.kind][owner.name] = _owner(api, owner, known[owner], told)
+        parts[owner.kind][owner.name] = _owner(api, owner, known[owner], jobs, told)
     members = {name for team in parts["team"].values() for name in team.get("members", {})}
     for name in sorted(members - set(parts["user"])):
         if me.is_admin and (user := known.get(Key("user", "", name))):
             parts["user"][name] = KINDS["user"].written(user.fields)
     if not me.is_admin and members:
-        told("users: left out, since only an admin of the server may list them")
+        told("the members' own users left out: only an admin of the server may list them")
     document: dict[str, Any] = {"apiVersion": "runyard/v1"}
     for kind, section in (("user", "users"), ("team", "teams")):
         if parts[kind]:
@@ -71,20 +74,23 @@ def _chosen(known: Iterable[Key], entities: Sequence[str]) -> list[Key]:
     return found
 
 
-def _owner(api: Api, owner: Key, found: Found, told: Callable[[str], object]) -> dict[str, Any]:
+def _owner(
+    api: Api, owner: Key, found: Found, jobs: bool, told: Callable[[str], object]
+) -> dict[str, Any]:
     """Return one team or user. What a team has none of is said; of a user, it is left out."""
     part = dict(KINDS[owner.kind].written(found.fields))
     for kind in below(owner.kind):
+        if kind.name == "job" and not jobs:
+            continue
         things, why = read_section(api, (kind.name, owner.name))
         if why:
             told(f"{owner.name}: {kind.section} left out: {why}")
             continue
-        ours = {key: one for key, one in sorted(things.items()) if not one.kept}
-        for key, one in things.items():
-            if one.kept:
-                told(f"{key} left out: {one.kept}")
+        for why, n in Counter(one.kept for one in things.values() if one.kept).items():
+            told(f"{owner.name}: {n} of {kind.section} left out: {why}")
+        ours = {key.name: kind.written(one.fields) for key, one in things.items() if not one.kept}
         if ours or owner.kind == "team":
-            part[kind.section] = {key.name: kind.written(one.fields) for key, one in ours.items()}
+            part[kind.section] = dict(sorted(ours.items()))
     return part
 
 

@@ -22,7 +22,12 @@ QueueName = Annotated[
 ThingName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", min_length=1, max_length=128)
 ]
+JobName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9._-]{1,128}$"),
+]
 WAIT_S: Final = int(WAIT.total_seconds())
+_POLICY: Final = {n: v for n, v in policy_schema().items() if n != "$schema"}
 Description = Annotated[str, Field(max_length=4096, description="For people.")]
 
 
@@ -51,7 +56,7 @@ class QueuePart(Part):
     ] = {}
     policy: Annotated[
         dict[str, Any],
-        Field(description="The queue's rules.", json_schema_extra=policy_schema()),
+        Field(description="The queue's rules.", json_schema_extra=_POLICY),
     ] = {}
     links: Annotated[list[LinkPart], Field(description="Links on the queue's page.")] = []
 
@@ -127,10 +132,20 @@ class ServiceAccountPart(Part):
     disabled: Annotated[bool, Field(description="Its keys open nothing.")] = False
 
 
+class JobPart(Part):
+    source: Annotated[dict[str, Any], Field(description="Of kind image or git, and its fields.")]
+    description: Description = ""
+    aliases: Annotated[list[str], Field(description="Names of this version.")] = []
+    input_schemas: Annotated[
+        dict[str, Any], Field(description="JSON schemas of the run's config and of files.")
+    ] = {}
+
+
 class OwnerPart(Part):
     secrets: Annotated[dict[ThingName, SecretPart], Field(description="Secrets, by name.")] = {}
     queues: Annotated[dict[QueueName, QueuePart], Field(description="Queues, by name.")] = {}
     hooks: Annotated[dict[ThingName, HookPart], Field(description="Notifications, by name.")] = {}
+    jobs: Annotated[dict[JobName, JobPart], Field(description="Jobs, by PROJECT/NAME.")] = {}
 
 
 class UserPart(OwnerPart):

@@ -38,7 +38,9 @@ def plan(
     """
     wrong = list(_impossible(wanted, has))
     if wrong:
-        raise Conflict("the document does not fit what the server has", violations=wrong)
+        raise Conflict(
+            "the document does not fit what the server has; nothing was changed", violations=wrong
+        )
     steps, unchanged, missing = [], [], []
     for key, thing in wanted.things.items():
         found = has.things.get(key)
@@ -97,7 +99,7 @@ def _changes(thing: Thing, found: Found | None, rewrite: bool) -> tuple[Change, 
             else [Change("+", n, becomes=v) for n, v in plain.items()]
         )
     else:
-        changes = list(difference({n: found.fields[n] for n in plain}, plain))
+        changes = list(difference(kind.compared(found.fields, thing.fields), plain))
     anew = rewrite or (kind.whole and bool(changes))
     for name in sorted(kind.sealed):
         changes += _sealed(kind, name, thing, found, anew)
@@ -156,7 +158,7 @@ def _leaving(wanted: Platform, has: State) -> Iterator[Step]:
 def _pruned(wanted: Platform, has: State) -> Iterator[Step]:
     for key, found in has.things.items():
         named = key in wanted.things or (key.kind, key.owner) not in wanted.managed
-        if not named and not found.kept:
+        if not named and not found.kept and KINDS[key.kind].pruned:
             yield Step(
                 Verb.DELETE, key, why="not in the document", waiting=found.waiting, prunes=True
             )

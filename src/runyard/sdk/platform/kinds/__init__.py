@@ -7,14 +7,15 @@ from typing import Final
 
 from runyard.sdk.platform.kinds.base import Kind
 from runyard.sdk.platform.kinds.hooks import Hook
+from runyard.sdk.platform.kinds.jobs import Job
 from runyard.sdk.platform.kinds.people import Member, Role, ServiceAccount, Team, User
 from runyard.sdk.platform.kinds.queues import Queue
 from runyard.sdk.platform.kinds.secrets import Secret
 
 OF_TEAMS: Final[tuple[Kind, ...]] = (
-    Role(), Member(), ServiceAccount(), Secret(), Queue(), Hook(),
+    Role(), Member(), ServiceAccount(), Secret(), Queue(), Hook(), Job(),
 )  # fmt: skip
-OF_USERS: Final[tuple[Kind, ...]] = (Secret(), Queue(), Hook())
+OF_USERS: Final[tuple[Kind, ...]] = (Secret(), Queue(), Hook(), Job())
 OWNERS: Final[tuple[Kind, ...]] = (User(), Team())
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in (*OWNERS, *OF_TEAMS)}
 

@@ -32,6 +32,8 @@ class Kind(ABC):
     rank: ClassVar[int]
     fixed: ClassVar[frozenset[str]] = frozenset()  # fields that cannot be changed afterwards
     sealed: ClassVar[frozenset[str]] = frozenset()  # fields that can be written, never read
+    pruned: ClassVar[bool] = True  # whether pruning may delete it
+    missing: ClassVar[str] = ""  # what to do about one that only has to exist, and does not
     whole: ClassVar[bool] = False  # whether no other field can be written without the sealed ones
 
     def check(self, fields: Fields) -> Iterable[Violation]:  # noqa: ARG002
@@ -49,6 +51,10 @@ class Kind(ABC):
     @abstractmethod
     def read(self, api: Api, owner: str) -> Iterable[tuple[str, Found]]:
         """Yield what the owner has, by name. Raises as the server."""
+
+    def compared(self, found: Fields, wanted: Fields) -> dict[str, Any]:
+        """Return what is there of the fields that are wanted, as far as it can be changed."""
+        return {name: found[name] for name in wanted if name not in self.sealed}
 
     def moved(self, name: str, source: Fields, there: Fields) -> bool:  # noqa: ARG002
         """Whether the source of a sealed field is seen to differ from what is there."""

@@ -25,6 +25,7 @@ class Hook(Kind):
 
     name, section, rank = "hook", "hooks", 7
     sealed = frozenset({"url"})
+    missing = "say in the document where its url comes from: from_env or from_file"
 
     def check(self, fields: Fields) -> Iterable[Violation]:
         try:
@@ -68,7 +69,7 @@ class Hook(Kind):
             # The server lists people their own hooks; that is not all there is.
             raise Forbidden(f"it takes the permission {Action.MANAGE_HOOKS.permission}")
         for hook in api.hooks(owner):
-            yield hook.name, Found(_fields(hook), kept="is somebody's own" if hook.mine else "")
+            yield hook.name, Found(_fields(hook), kept="they are people's own" if hook.mine else "")
 
     def moved(self, name: str, source: Mapping[str, Any], there: Mapping[str, Any]) -> bool:  # noqa: ARG002
         """Whether an address that is written out leads to another host."""

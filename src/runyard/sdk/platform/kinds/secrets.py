@@ -19,6 +19,7 @@ class Secret(Kind):
     name, section, rank = "secret", "secrets", 4
     sealed = frozenset({"value"})
     whole = True
+    missing = "write its value: runyard secret set {name} -e {owner}"
 
     def wanted(self, part: Any) -> dict[str, Any]:
         source = part.source()
