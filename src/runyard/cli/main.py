@@ -44,8 +44,12 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
         "logout": Place("logout", "Forget the key of a server."),
         "whoami": Place("whoami", "Show who you are, and where."),
         "team": Place("teams", "Create teams and choose their members."),
-        "user": Place("users", "Create and list users."),
+        "role": Place("roles", "Make roles of a team from permissions."),
+        "service-account": Place("service_accounts", "Names and keys for programs: agents, …"),
+        "invite": Place("invitations", "Invite people to a team; accept an invitation."),
+        "user": Place("users", "Create, list, edit and disable users."),
         "key": Place("keys", "Create, list and revoke API keys."),
+        "audit": Place("audit", "Read the audit log: who changed what."),
         "usage": Place("usage", "Report what was used: runs, hours and GPU hours."),
     },
     "As code": {
