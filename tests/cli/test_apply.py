@@ -263,6 +263,17 @@ def test_on_a_terminal_it_has_colours_and_asks_twice_before_it_prunes(
     assert {q["name"] for q in server.admin.ok("GET", "/queues")["data"]} == {"cpu", "old"}
 
 
+def test_T25_what_others_wrote_reaches_the_terminal_as_plain_text(
+    cli: Cli, server: World, file: Path
+) -> None:
+    cli("apply", "-f", str(file), "--yes")
+    evil = "\x1b]0;owned\x07\x1b[2Jdescription\u202e"
+    server.admin.ok("PATCH", "/queues/vision/cpu", json={"description": evil})
+    done = cli("apply", "-f", str(file), "--dry-run")
+    assert "description" in done.out
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
+
+
 def test_help_needs_neither_yaml_nor_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["apply", "--help"]) == 0
     assert "--prune" in capsys.readouterr().out

@@ -179,6 +179,12 @@ def test_a_member_is_refused_by_the_server_and_an_admin_of_the_team_is_not(
         apply(as_bob, text)
     with api_of(live, ada.key) as as_ada:
         assert [str(step) for step in apply(as_ada, text).steps] == ["create queue vision/cpu"]
+        # Who may not list users still sees that a member is one.
+        assert not apply(
+            as_ada, "users: {bob: {}}\nteams: {vision: {members: {bob: member}}}"
+        ).differs
+        with pytest.raises(platform.Stopped, match="create users"):
+            apply(as_ada, "users: {bob: {email: b@example.org}, eve: {}}")
         document = export(as_ada)
         assert list(document["teams"]["vision"]["queues"]) == ["cpu"]
         assert list(document["users"]) == ["ada"]
@@ -200,6 +206,17 @@ def test_what_the_caller_may_not_see_is_left_out_of_an_export_and_never_pruned(
         assert any("hooks left out" in line for line in said)
         with pytest.raises(Conflict, match="does not fit"):
             planned(as_bob, read_text(HEAD + "teams: {vision: {hooks: {}}}"), prune=True)
+
+
+def test_notifications_of_ones_own_are_no_part_of_a_platform(api: Api, live: World) -> None:
+    bob = live.user("bob")
+    apply(api, "users: {bob: {email: bob@example.org}}\nteams: {vision: {members: {bob: member}}}")
+    own = {"name": "mine", "events": ["item.failed"], "mine": True}
+    bob.ok("POST", "/hooks/vision", json=own)
+    said: list[str] = []
+    assert export(api, ["vision"], told=said.append)["teams"]["vision"]["hooks"] == {}
+    assert said == ["vision: 1 of hooks left out: they are people's own"]
+    assert not apply(api, "teams: {vision: {hooks: {}}}", prune=True).differs
 
 
 def test_T14_a_secret_goes_in_by_reference_and_is_in_no_plan(api: Api, tmp_path: Path) -> None:

@@ -86,6 +86,12 @@ def test_nothing_is_deleted_without_prune_and_then_only_in_sections_that_are_lis
     assert verbs(plan(only_queues, has, prune=True)) == ["delete queue vision/old"]
 
 
+def test_what_somebody_else_decides_is_not_pruned() -> None:
+    by_login = Found({"role": "member"}, kept="a group of the login provider decides")
+    things = {**having(wanted(VISION)).things, Key("member", "vision", "eve"): by_login}
+    assert not plan(wanted(VISION), State("ada", True, things), prune=True).steps
+
+
 def test_a_user_or_team_that_is_not_named_is_never_deleted() -> None:
     has = State(
         "ada", True, {**having().things, TEAM: Found({}), Key("user", "", "eve"): Found({})}

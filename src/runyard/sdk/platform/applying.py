@@ -52,6 +52,11 @@ def read_state(api: Api, wanted: Platform) -> State:
                 things |= found
                 if why:
                     hidden[(kind.name, owner.name)] = why
+    members = {key.name for key in things if key.kind == "member"}
+    for key in wanted.owners():
+        # Who may not list users still knows that the members of their teams are some.
+        if key.kind == "user" and key.name in members and not wanted.things[key].fields:
+            things.setdefault(key, Found({}))
     return State(me.name, me.is_admin, things, hidden)
 
 
