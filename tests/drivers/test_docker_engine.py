@@ -18,6 +18,7 @@ import pytest
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.workloads import Handle, Mount, Observation, Phase, Workload
 from runyard.drivers.docker import DockerDriver
+from runyard.drivers.docker_request import KEY_LABEL, ROOT_LABEL
 from runyard.drivers.docker_settings import DockerSettings, Pull
 
 if not os.environ.get("RUNYARD_TEST_DOCKER"):
@@ -279,3 +280,30 @@ async def wire(path: Path):  # type: ignore[no-untyped-def]
     server.close()
     await cut()
     await asyncio.sleep(0.05)
+
+
+async def test_an_engine_says_where_its_disk_is(driver: DockerDriver) -> None:
+    (disk,) = await driver.disks()
+    assert disk.is_dir()
+    assert (disk / "image").exists() or (disk / "containerd").exists() or any(disk.iterdir())
+
+
+async def test_a_runtime_that_is_not_there_is_the_hosts_fault(
+    key: str, engine: aiodocker.Docker, driver: DockerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real words of a real engine: a device driver that this host has not."""
+    request = {
+        "Image": IMAGE,
+        "HostConfig": {"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]},
+        "Labels": {KEY_LABEL: key, ROOT_LABEL: driver._root_id()},
+    }
+    with pytest.raises(HostFault, match=r"(?i)device driver|cdi|nvidia"):
+        await driver._bring_up(key, request, None, {})
+
+
+async def test_a_program_that_is_not_in_the_image_is_the_jobs_fault(
+    driver: DockerDriver, key: str
+) -> None:
+    """The engine's own small init starts it, so it is seen as an end, like any other."""
+    seen = await end(driver, await driver.submit(Workload(key, ("nowhere",), image=IMAGE)))
+    assert (seen.phase, seen.exit_code) == (Phase.EXITED, 127)

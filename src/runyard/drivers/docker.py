@@ -122,7 +122,9 @@ class DockerDriver:
         files = str(self._vault().directory(key)) if workload.secrets else ""
         request = container_request(workload, self._host(files))
         platform = request.pop("Platform", None)
-        if await self._is_podman():
+        with _nothing_begun():
+            is_podman = await self._is_podman()
+        if is_podman:
             request["HostConfig"].pop("Init")  # needs a program that podman does not bring
         try:
             async with self._submitting[key]:
@@ -234,12 +236,10 @@ class DockerDriver:
         self, key: str, request: _Request, platform: str | None, secrets: Mapping[str, str]
     ) -> dict[str, Any] | None:
         """Create and start the container, if nobody has before; return it as it was then."""
-        try:
+        with _nothing_begun():
             found = await self._inspect(key)
             if found is None:
                 await self._provide(request["Image"], platform)
-        except Unavailable as error:
-            raise Unreached(error.message, retry_after=error.retry_after) from error
         if found is not None:
             found = await self._started_by_another(key, found)
         elif secrets:
@@ -458,3 +458,12 @@ class DockerDriver:
 
     def _handle(self, key: str) -> Handle:
         return Handle(self.name, 1, {"key": key, "root": self._root_id()})
+
+
+@contextmanager
+def _nothing_begun() -> Iterator[None]:
+    """Say of an engine that cannot be asked that no workload was begun by it."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Unreached(error.message, retry_after=error.retry_after) from error
