@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -154,6 +155,32 @@ def test_a_failed_item_reaches_a_webhook_signed_within_seconds(
     assert "the-way-in" not in json.dumps(shown)
     assert made["secret"] not in json.dumps(shown)
     assert "authorization" not in headers
+
+
+def test_the_guides_way_to_check_a_signature_accepts_ours_and_nothing_else(
+    world: World, receiver: Receiver
+) -> None:
+    guide = Path(__file__).parents[2].joinpath("docs/guides/notifications.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    is_genuine = names["is_genuine"]
+    secret = create(world, url=receiver.url)["secret"]
+    world.admin.ok("POST", "/hooks/admin/h/test")
+    received, body = receiver.got[0]
+    headers = {name.title(): value for name, value in received.items()}
+    assert is_genuine(secret, headers, body)
+    assert not is_genuine(secret, headers, body + b" ")
+    assert not is_genuine("another", headers, body)
+    old = str(int(headers["X-Runyard-Timestamp"]) - 600)
+    assert not is_genuine(secret, {**headers, "X-Runyard-Timestamp": old}, body)
+
+
+def test_the_guides_example_of_a_body_is_one() -> None:
+    guide = Path(__file__).parents[2].joinpath("docs/guides/notifications.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+    shown = Notification.model_validate_json(block)
+    assert shown.model_dump(mode="json") == json.loads(block)
 
 
 def test_what_did_not_arrive_is_sent_again_with_the_same_id(
