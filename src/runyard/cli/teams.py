@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,14 +12,6 @@ from runyard.cli.tree import branch, examples
 app = branch("Create teams and choose their members.")
 Team = Annotated[str, typer.Argument(help="Name of the team.")]
 User = Annotated[str, typer.Argument(help="Name of the user.")]
-
-
-class Role(StrEnum):
-    """What a member may do: admins edit queues, members submit, viewers look."""
-
-    ADMIN = "admin"
-    MEMBER = "member"
-    VIEWER = "viewer"
 
 
 @app.command("create", **examples("runyard team create vision"))
@@ -71,7 +62,9 @@ def members(team: Team, as_json: Json = False) -> None:
 def add(
     team: Team,
     user: User,
-    role: Annotated[Role, typer.Option(help="What the member may do.")] = Role.MEMBER,
+    role: Annotated[
+        str, typer.Option(help="What the member may do, up to your own role. See: role list.")
+    ] = "member",
     as_json: Json = False,
 ) -> None:
     """Make a user a member of a team, or change the role of one."""
@@ -79,7 +72,7 @@ def add(
     from runyard.cli.session import connect
 
     with connect() as api:
-        member = api.set_member(team, user, role.value)
+        member = api.set_member(team, user, role)
     if as_json:
         print_model(member)
     else:

@@ -24,8 +24,10 @@ def whoami(as_json: Json = False) -> None:
                 "Server": f"{api.base_url} (version {me.server_version})",
                 "Name": me.name,
                 "Kind": me.kind,
+                "Email": me.email,
                 "Entity": me.entity,
                 "Admin": me.is_admin,
+                "Queues": me.queues,
                 "Teams": [f"{one.team} ({one.role})" for one in me.teams],
             }
         )

@@ -26,6 +26,7 @@ from runyard.store.db import Row
 from runyard.store.values import at_or_none
 
 PREFIX: Final = "ryi_"  # scanners of leaked secrets look for it
+_LONGEST: Final = 128
 MOST_OPEN: Final = 500  # of a team, and of those to no team
 
 
@@ -121,7 +122,8 @@ def check(call: Call, token: str) -> Row:
     Raises:
         NotFound: it is unknown, used, expired or revoked, or its maker may no longer invite.
     """
-    row = rows.open_one(call.tx, token_hash(token), call.now)
+    known = len(token) <= _LONGEST and token.isascii()
+    row = rows.open_one(call.tx, token_hash(token), call.now) if known else None
     maker = None if row is None else accounts.actor_named(call.tx, row["created_by"])
     if row is None or maker is None or not _may_manage(maker, row["team_id"]):
         raise _unknown()
