@@ -12,7 +12,7 @@ import pytest
 
 from runyard.agent.environments import Environment, Environments
 from runyard.agent.requirements import read_requirements
-from runyard.domain.errors import Invalid, Rejected, Unavailable
+from runyard.domain.errors import HostFault, Invalid, Rejected, Unavailable
 
 HOST = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
@@ -285,3 +285,20 @@ def test_the_agents_own_python_is_the_default(maker: Maker, tmp_path: Path) -> N
         text=True,
     ).stdout
     assert answer.strip() == str(tuple(sys.version_info[:2]))
+
+
+def test_a_host_that_lost_its_tools_is_at_fault(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("anyio\n")
+    lost = Environments(tmp_path / "envs", uv=str(tmp_path / "uv"))
+    with pytest.raises(HostFault, match="not on the agent's host any more"):
+        asyncio.run(lost.for_directory(tmp_path, python=None, log=lambda _: None))
+
+
+def test_a_host_that_lost_its_python_is_at_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "requirements.txt").write_text("anyio\n")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    environments = Environments(tmp_path / "envs")
+    with pytest.raises(HostFault, match="python is not on"):
+        asyncio.run(environments.for_directory(tmp_path, python=None, log=lambda _: None))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runyard.agent.git import GitAccess, fetch
-from runyard.domain.errors import Invalid, Rejected, RunyardError, TooMuch, Unavailable
+from runyard.domain.errors import HostFault, Invalid, Rejected, RunyardError, TooMuch, Unavailable
 from runyard.testing.git_server import GitServer, Repository, git
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -366,3 +366,11 @@ def test_T14_the_agents_environment_does_not_reach_git(
     fetcher(repository.url, commit)
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "trace").exists()
+
+
+def test_a_host_without_git_is_at_fault(tmp_path: Path) -> None:
+    env = {"PATH": str(tmp_path)}
+    with pytest.raises(HostFault, match="git is not installed"):
+        asyncio.run(
+            fetch("https://example.com/x.git", "0" * 40, tmp_path / "x", env=env, log=print)
+        )
