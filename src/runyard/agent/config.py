@@ -196,9 +196,10 @@ class AgentConfig(_Section):
     )
     secure_mode: bool = Field(
         default=False,
-        description="Refuse jobs that change the command or the pod of a queue. Reserved: this "
-        "version has no resource that it applies to.",
-        examples=[False],
+        description="Run jobs and queues as they are: refuse an item whose submission replaces "
+        "the job's command, its image's build or working directory, or changes a setting of the "
+        "queue. Run configs, arguments and template variables pass.",
+        examples=[True],
     )
     exit_when_idle: bool = Field(
         default=False,

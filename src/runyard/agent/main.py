@@ -146,6 +146,7 @@ class Agent:
                 config.labels,
                 _passed(config),
                 self._volumes.table,
+                config.secure_mode,
             ),
             base_url=base_url,
             live=set(),

@@ -15,6 +15,7 @@ from runyard.domain.docker_options import Gpus, gpus_wanted
 from runyard.domain.environment import program_environment
 from runyard.domain.errors import Invalid, Rejected
 from runyard.domain.jobs import Source, SourceKind
+from runyard.domain.locked import changes_of
 from runyard.domain.macros import fill
 from runyard.domain.policy import QueuePolicy
 from runyard.domain.secrets import KEY, of_spec, resolved
@@ -43,6 +44,7 @@ class Grants:
     labels: Mapping[str, str] = field(default_factory=dict)
     passed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by resource
     volumes: Mapping[str, Volume] = field(default_factory=dict)
+    secure: bool = False  # jobs and queues as they are, nothing of a submission's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: s
     """
     spec, source = held.spec, _source(held.spec)
     _look_again(spec)
+    if grants.secure:
+        _check_unchanged(spec)
     config = dict(spec["resource_args"][spec["resource"]])
     builder = config.pop("builder", None) or {}
     config.pop(KEY, None)  # the item carries them apart, merged
@@ -129,6 +133,16 @@ def _look_again(spec: Mapping[str, Any]) -> None:
             violations=error.violations,
             hint="submit it again; the queue may have changed in the meantime",
         ) from error
+
+
+def _check_unchanged(spec: Mapping[str, Any]) -> None:
+    if faults := changes_of(spec):
+        raise Rejected(
+            "this agent is in secure mode and runs jobs and queues as they are: "
+            + "; ".join(map(str, faults)),
+            violations=faults,
+            hint="submit it without these, or ask an admin to make them the queue's own",
+        )
 
 
 def _check_image(image: str | None, patterns: Sequence[str]) -> None:

@@ -177,6 +177,8 @@ def resolve(
         resolved["template"] = config.template
     if config.laid_over:
         resolved["laid_over"] = dict(config.laid_over)
+    if config.changed:
+        resolved["changed"] = list(config.changed)
     return resolved
 
 
@@ -184,12 +186,14 @@ def resolve(
 class Settled:
     """
     The resource's configuration as it will be. With a template: what it was filled from, so that
-    the agent can fill it again, and what somebody who may laid over it.
+    the agent can fill it again. What the submission laid over it, and which keys became other
+    than the queue's.
     """
 
     filled: dict[str, Any]
     template: dict[str, Any] | None = None
     laid_over: Mapping[str, Any] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
 
 
 def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
@@ -218,14 +222,18 @@ def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
             wrong += error.violations
     if wrong:
         raise Invalid("the submission does not fit its queue", violations=wrong)
-    if not queue.variables:
-        return Settled(merge(queue.config, given))
-    template = {
-        "config": queue.config,
-        "variables": {name: variable.to_json() for name, variable in queue.variables.items()},
-        "values": values,
-    }
-    return Settled(merge(fill(queue.config, values), given), template, given)
+    template = None
+    own: Mapping[str, Any] = queue.config
+    if queue.variables:
+        template = {
+            "config": queue.config,
+            "variables": {name: variable.to_json() for name, variable in queue.variables.items()},
+            "values": values,
+        }
+        own = fill(queue.config, values)
+    merged = merge(own, given)
+    changed = tuple(key for key in given if key not in own or merged[key] != own[key])
+    return Settled(merged, template, given, changed)
 
 
 def check_template_of(spec: Mapping[str, Any]) -> None:
