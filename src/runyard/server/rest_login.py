@@ -26,7 +26,7 @@ from runyard.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from runyard.domain.oidc import LOGIN_LIFE, Person
+from runyard.domain.oidc import CODE_LIFE, LOGIN_LIFE, Person
 from runyard.server.auth import public
 from runyard.server.edge import SERVER, Edge
 from runyard.server.settings import ServerSettings
@@ -174,6 +174,9 @@ class _Login:
 
     async def exchange(self, body: wire.ExchangeIn) -> wire.SessionOut:
         self._wanted()
+        # Looked for first: whoever comes with nothing must not keep others from writing (T20).
+        if not await self._edge.read(SERVER, lambda call: identities.knows(call, body.code)):
+            raise identities.refused_code()
         hours = self._settings.oidc_session_hours
         made = await self._edge.write(
             SERVER, lambda call: identities.redeem(call, body.code, body.verifier, hours=hours)
@@ -219,13 +222,12 @@ def _back(pending: Pending, **said: str) -> Response:
 
 
 def _code_page(name: str, code: str) -> Response:
-    page = _page(
+    return _page(
         f"Logged in as {name}",
-        "Paste this code where you typed runyard login, within three minutes:",
+        f"Paste this code where you typed runyard login, within {CODE_LIFE // 60} minutes:",
         "It is for you alone. Whoever asks you for it, or sent you here, wants to act as you.",
         code=code,
     )
-    return page
 
 
 def _page(title: str, text: str, more: str, *, code: str = "", status: int = 200) -> Response:

@@ -14,10 +14,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from runyard.domain import oidc
-from runyard.domain.errors import Invalid, Unauthenticated
+from runyard.domain.errors import Conflict, Invalid, Unauthenticated
 from runyard.domain.groups import parse_rules
 from runyard.server import sso_settings
 from runyard.server.edge import SERVER, Edge
@@ -25,8 +25,7 @@ from runyard.server.id_tokens import Seal, UnknownKey, verified
 from runyard.server.oidc import Provider
 from runyard.server.settings import ServerSettings
 from runyard.services import identities
-
-_SEAL_KEY: Final = "login-state"
+from runyard.services.call import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +160,13 @@ class Sso:
 
     async def _sealer(self) -> Seal:
         if self._seal is None:
-            made = lambda call: identities.server_key(call, _SEAL_KEY)  # noqa: E731
-            self._seal = Seal(await self._edge.write(SERVER, made))
+            try:
+                secret = await self._edge.write(SERVER, _seal_key)
+            except Conflict:  # another server made it at this moment
+                secret = await self._edge.write(SERVER, _seal_key)
+            self._seal = Seal(secret)
         return self._seal
+
+
+def _seal_key(call: Call) -> str:
+    return identities.server_key(call, "login-state")

@@ -107,6 +107,11 @@ def hand_out(call: Call, user_id: str, challenge: str) -> str:
     return code
 
 
+def knows(call: Call, code: str) -> bool:
+    """Tell whether there is such a code; nothing else about it."""
+    return rows.has_code(call.tx, token_hash(code))
+
+
 def redeem(call: Call, code: str, verifier: str, *, hours: int) -> Session | None:
     """Return a key for the login of a code; None if it is wrong, late, used or another's.
 

@@ -88,6 +88,10 @@ def add_code(
     tx.run(insert(t.login_codes), values)
 
 
+def has_code(tx: Tx, code_hash: str) -> bool:
+    return tx.one(select(_C.hash).where(_C.hash == code_hash)) is not None
+
+
 def take_code(tx: Tx, code_hash: str, now: datetime) -> Row | None:
     """Return the login of a code, and drop the code: nobody gets it twice, whoever is faster."""
     row = tx.one(
