@@ -55,7 +55,8 @@ def test_the_sixth_preemption_fails():
 
 def test_a_failure_of_a_run_that_was_to_stop_is_no_failure_of_the_run():
     wanted = replace(RUNNING, stop_requested_at=T0)
-    outcome = outcomes.failed(CLAIMED, wanted, Failure("run", "stopped before it started"), POLICY, T0)
+    failure = Failure("run", "stopped before it started")
+    outcome = outcomes.failed(CLAIMED, wanted, failure, POLICY, T0)
     assert (outcome.item.state, outcome.run.state) == (ItemState.FAILED, RunState.KILLED)
 
 

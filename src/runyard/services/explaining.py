@@ -18,7 +18,7 @@ from runyard.store import items, standing, waiting
 from runyard.store import queues as queue_rows
 from runyard.store.db import Row
 from runyard.store.items import Pair
-from runyard.store.values import to_ms
+from runyard.store.values import to_ms, to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def rules(policy: QueuePolicy) -> tuple[str, ...]:
     """Return a sentence for each rule that is not at its default."""
     usual, given = QueuePolicy().to_json(), policy.to_json()
     return tuple(
-        f"{name} = {given[name]}: {rule.means}"
+        f"{name} = {to_text(given[name])}: {rule.means}"
         for name, rule in RULES.items()
         if given[name] != usual[name]
     )

@@ -247,7 +247,7 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         expires_at=outcomes.expiry(policy, call.now),
     )
     if spec.hold:
-        item = item.held(f"held by {call.actor.name}, at submission")
+        item = item.held(f"held by {call.actor.name}: at submission")
     return NewItem(
         item=item,
         run=Run(RunId(run_id), RunState.PENDING, call.now),
