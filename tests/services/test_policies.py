@@ -133,16 +133,15 @@ def test_a_users_limit_lets_others_pass(yard: Yard) -> None:
 
 def test_without_shares_the_oldest_goes_first_also_under_a_users_limit(yard: Yard) -> None:
     lab = Lab(yard, max_running_per_user=3)
-    order = [
-        lab.submit(who)[0]
-        for who in (lab.ada, lab.bob, lab.bob, lab.ada)
-        if not yard.later(seconds=1)
-    ]
+    order = []
+    for who in (lab.ada, lab.bob, lab.bob, lab.ada):
+        order += lab.submit(who)
+        yard.later(seconds=1)
     assert [h.item_id for h in lab.start(lab.agent(), 4)] == order
 
 
 def test_priority_goes_before_share(yard: Yard) -> None:
-    lab = Lab(yard, fair_share=True, priorities=True)
+    lab = Lab(yard, fair_share=True, priorities=True, claim_ttl=86_400)
     agent = lab.agent()
     lab.submit(lab.ada, 4)
     for held in lab.start(agent, 4):  # ada has used a lot
@@ -155,7 +154,7 @@ def test_priority_goes_before_share(yard: Yard) -> None:
 
 
 def test_what_was_used_counts_by_time_and_decays(yard: Yard) -> None:
-    lab = Lab(yard, fair_share=True, fair_share_half_life=3600)
+    lab = Lab(yard, fair_share=True, fair_share_half_life=3600, claim_ttl=86_400)
     agent = lab.agent()
     lab.submit(lab.ada)
     (held,) = lab.start(agent)
@@ -363,7 +362,7 @@ def test_a_draining_queue_gives_and_does_not_take(yard: Yard) -> None:
 
 def test_an_image_that_is_not_on_the_list_is_refused(yard: Yard) -> None:
     lab = Lab(yard, images=["ghcr.io/lab/*"])
-    with pytest.raises(Invalid, match="not on the queue's list: ghcr.io/lab/\\*"):
+    with pytest.raises(Invalid, match="not on the queue's list: ghcr"):
         lab.submit(lab.ada)
     lab.submit(lab.ada, docker={"docker_image": "ghcr.io/lab/train:1"})
     assert yard.lease(lab.agent())[0].images == ["ghcr.io/lab/*"]
