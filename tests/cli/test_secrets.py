@@ -106,6 +106,15 @@ def test_T14_a_value_is_no_argument(cli: Cli) -> None:
     assert cli("secret", "set", "hf", "--value", VALUE).code == 2
 
 
+def test_a_secret_is_opened_to_jobs_without_its_value(cli: Cli, live: World) -> None:
+    live.admin.ok("PUT", "/secrets/admin/hf", json={"value": VALUE})
+    assert cli("secret", "edit", "hf").code == 2
+    done = cli("secret", "edit", "hf", "--for-jobs", "--json")
+    assert (done.code, data_of(done.out)["for_jobs"]) == (0, True)
+    assert "queues and jobs" in cli("secret", "edit", "hf", "-d", "text").err
+    assert value_of(live, "hf") == VALUE
+
+
 def test_secrets_are_listed_and_deleted(cli: Cli, live: World) -> None:
     for name in ("one", "two"):
         live.admin.ok("PUT", f"/secrets/admin/{name}", json={"value": VALUE, "description": "d"})

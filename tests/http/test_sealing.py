@@ -21,6 +21,7 @@ from runyard.server.sealing import KeyFile, sealer, warm
 from runyard.server.settings import ServerSettings
 from runyard.services.sealing import Sealed, about
 from runyard.store import backup
+from runyard.store import tables as t
 
 from .conftest import World
 
@@ -154,6 +155,21 @@ def test_a_rotation_while_the_server_runs_and_the_old_key_goes(world: World) -> 
         rotating.forget(settings, database, [rotated.key_id])
     noted = [e["action"] for e in world.admin.ok("GET", "/audit")["data"]]
     assert {"secrets.rotate", "secrets.forget_key"} <= set(noted)
+
+
+def test_a_rotation_seals_the_keys_of_notifications_anew(world: World) -> None:
+    settings, database, keys = world.server.settings, world.server.database, sealer
+    sealed = keys(settings).seal(VALUE, about("hook", "h1"))
+    with database.begin() as tx:
+        owner = tx.scalar(t.entities.select().limit(1))
+        row = {"id": "h1", "entity_id": owner, "name": "h", "kind": "webhook", "created_at": 0}
+        tx.run(t.hooks.insert(), {**row, "secret": sealed.data, "key_id": sealed.key_id})
+    rotated = rotating.rotate(settings, database)
+    assert (rotated.done, rotated.lost) == (1, [])
+    rotating.forget(settings, database, [sealed.key_id])
+    row = database.read(lambda tx: tx.one(t.hooks.select()))
+    now = Sealed(row["key_id"], bytes(row["secret"]))
+    assert keys(settings).open(now, about("hook", "h1")) == VALUE
 
 
 def test_T14_a_backup_has_sealed_values_and_no_key(world: World, tmp_path: Path) -> None:

@@ -28,6 +28,18 @@ def test_a_secret_is_written_listed_and_deleted(world: World) -> None:
     assert world.admin("DELETE", "/secrets/admin/hf-token").status_code == 404
 
 
+def test_what_is_said_of_a_secret_changes_without_its_value(world: World) -> None:
+    put(world, "hf", description="old")
+    edited = world.admin.ok("PATCH", "/secrets/admin/hf", json={"for_jobs": True})
+    assert (edited["version"], edited["for_jobs"], edited["description"]) == (1, True, "old")
+    edited = world.admin.ok("PATCH", "/secrets/admin/hf", json={"description": ""})
+    assert (edited["for_jobs"], edited["description"]) == (True, "")
+    noted = world.admin.ok("GET", "/audit")["data"]
+    assert [e["action"] for e in noted if e["thing"] == "hf"][:2] == ["secret.edit"] * 2
+    assert world.admin("PATCH", "/secrets/admin/none", json={}).status_code == 404
+    assert world.user("eve")("PATCH", "/secrets/admin/hf", json={}).status_code == 404
+
+
 def test_lists_come_in_pages(world: World) -> None:
     for n in range(5):
         put(world, f"s{n}")
@@ -100,8 +112,12 @@ def test_T14_strangers_see_nothing_and_members_names_alone(world: World) -> None
     assert ada("PUT", "/secrets/vision/hf", json={"value": VALUE}).status_code == 403
     assert ada("DELETE", "/secrets/vision/hf").status_code == 403
     assert eve.ok("GET", "/secrets")["data"] == []
-    for method in ("GET", "PUT", "DELETE"):
-        body = {"json": {"value": VALUE}} if method == "PUT" else {}
+    for method, body in (
+        ("GET", {}),
+        ("DELETE", {}),
+        ("PATCH", {"json": {}}),
+        ("PUT", {"json": {"value": VALUE}}),
+    ):
         assert eve(method, "/secrets/vision/hf", **body).status_code == 404
     assert eve("GET", "/secrets", params={"entity": "vision"}).status_code == 404
 

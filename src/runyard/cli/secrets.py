@@ -13,6 +13,11 @@ from runyard.cli.tree import branch, examples
 
 app = branch("Write, list and delete secrets that queues and jobs use by name.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As queues and jobs name it.")]
+Description = Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")]
+ForJobs = Annotated[
+    bool | None,
+    typer.Option("--for-jobs/--not-for-jobs", help="Whether jobs may ask for it, not only queues."),
+]
 _MOST: Final = 64 << 10  # bytes
 
 
@@ -29,15 +34,8 @@ def set_(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Where the value is, to the last byte.")
     ] = None,
-    description: Annotated[
-        str | None, typer.Option("--description", "-d", help="What it is for.")
-    ] = None,
-    for_jobs: Annotated[
-        bool | None,
-        typer.Option(
-            "--for-jobs/--not-for-jobs", help="Whether jobs may ask for it, not only queues."
-        ),
-    ] = None,
+    description: Description = None,
+    for_jobs: ForJobs = None,
     entity: Entity = None,
     as_json: Json = False,
 ) -> None:
@@ -63,6 +61,37 @@ def set_(
             "Give it to the jobs of a queue: runyard queue edit QUEUE "
             f"--set config.secrets.VARIABLE={made.name}"
         )
+
+
+@app.command(
+    "edit",
+    **examples(
+        "runyard secret edit hf-token --for-jobs",
+        "runyard secret edit hf-token -e vision -d 'Hugging Face, read only'",
+    ),
+)
+def edit(
+    name: Name,
+    description: Description = None,
+    for_jobs: ForJobs = None,
+    entity: Entity = None,
+    as_json: Json = False,
+) -> None:
+    """Change a secret's description, or whether jobs may ask for it; not its value."""
+    from runyard.cli.edge import WrongUsage
+    from runyard.cli.output import print_model, say
+    from runyard.cli.session import connect, entity_or_own
+
+    if description is None and for_jobs is None:
+        raise WrongUsage("nothing to change", hint="--for-jobs, --not-for-jobs, --description TEXT")
+    with connect() as api:
+        owner = entity_or_own(api, entity)
+        edited = api.edit_secret(owner, name, description=description, for_jobs=for_jobs)
+    if as_json:
+        print_model(edited)
+    else:
+        whose = "queues and jobs" if edited.for_jobs else "queues"
+        say(f"Secret {edited.entity}/{edited.name} is for {whose}.")
 
 
 @app.command("list", **examples("runyard secret list", "runyard secret list -e vision --json"))

@@ -34,6 +34,19 @@ class SecretsApi(Calls):
         answer = self.transport.call("PUT", path("secrets", entity, name), body=body)
         return self._read(rest_secrets.SecretOut, answer)
 
+    def edit_secret(
+        self,
+        entity: str,
+        name: str,
+        *,
+        description: str | None = None,
+        for_jobs: bool | None = None,
+    ) -> rest_secrets.SecretOut:
+        """Change what is said of a secret, and not its value; what is None stays."""
+        body = {"description": description, "for_jobs": for_jobs}
+        answer = self.transport.call("PATCH", path("secrets", entity, name), body=body)
+        return self._read(rest_secrets.SecretOut, answer)
+
     def delete_secret(self, entity: str, name: str, *, force: bool = False) -> None:
         """Delete a secret; with `force` even while queues name it."""
         params = {"force": force or None}

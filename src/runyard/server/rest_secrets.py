@@ -56,6 +56,16 @@ def add(app: FastAPI, edge: Edge) -> None:
         )
         return _secret(written)
 
+    @app.patch("/api/v1/secrets/{entity}/{name}", tags=["secrets"])
+    @opens(Kind.USER)
+    async def edit_secret(
+        entity: Named, name: Named, body: rest_secrets.SecretPatch, caller: Caller
+    ) -> rest_secrets.SecretOut:
+        """Change a secret's description, or whether jobs may ask for it; not its value."""
+        change = body.model_dump()
+        edited = await edge.write(caller, lambda call: secrets.edit(call, entity, name, **change))
+        return _secret(edited)
+
     @app.delete("/api/v1/secrets/{entity}/{name}", tags=["secrets"], status_code=204)
     @opens(Kind.USER)
     async def delete_secret(

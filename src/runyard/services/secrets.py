@@ -54,8 +54,7 @@ def put(
     owner = call.entity(entity, Action.MANAGE_SECRETS)
     domain.check_name(name)
     domain.check_value(value)
-    if description is not None and len(description) > MAX_DESCRIPTION:
-        raise Invalid(f"description: {MAX_DESCRIPTION} characters at most")
+    _check_description(description)
     before = secrets.get(call.tx, owner["id"], name)
     if before is None and secrets.count(call.tx, owner["id"]) >= MAX_SECRETS:
         raise TooMuch(f"{owner['name']} has {MAX_SECRETS:,} secrets; delete some first")
@@ -77,6 +76,32 @@ def put(
     note(
         call, "secret.set", name, entity_id=owner["id"],
         before=was if before else None, after=_noted(after),
+    )  # fmt: skip
+    return after
+
+
+def edit(
+    call: Call,
+    entity: str,
+    name: str,
+    *,
+    description: str | None = None,
+    for_jobs: bool | None = None,
+) -> Row:
+    """Change what is said of a secret, and not its value. What is None stays.
+
+    Raises:
+        Invalid: the description. NotFound, Forbidden.
+    """
+    owner = call.entity(entity, Action.MANAGE_SECRETS)
+    before = get(call, owner["name"], name)
+    _check_description(description)
+    change = {"description": description, "for_jobs": for_jobs}
+    secrets.describe(call.tx, before["id"], {k: v for k, v in change.items() if v is not None})
+    after = get(call, owner["name"], name)
+    note(
+        call, "secret.edit", name, entity_id=owner["id"],
+        before=_noted(before), after=_noted(after),
     )  # fmt: skip
     return after
 
@@ -174,7 +199,7 @@ def check_job(call: Call, entity_id: str, entity: str, wanted: Mapping[str, str]
         raise Invalid(
             _said(wrong),
             violations=wrong,
-            hint=f"an admin of {entity} can allow it: runyard secret set NAME --for-jobs",
+            hint=f"an admin of {entity} can allow it: runyard secret edit NAME --for-jobs",
         )
 
 
@@ -286,6 +311,11 @@ def _queues_with(call: Call, entity_id: str, name: str) -> list[str]:
         if isinstance(given, Mapping) and name in given.values():
             found.append(row["name"])
     return found
+
+
+def _check_description(text: str | None) -> None:
+    if text is not None and len(text) > MAX_DESCRIPTION:
+        raise Invalid(f"description: {MAX_DESCRIPTION} characters at most")
 
 
 def _noted(row: Row) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -111,6 +111,11 @@ def replace(
             )
         )
     )  # fmt: skip
+
+
+def describe(tx: Tx, secret_id: str, change: Mapping[str, Any]) -> None:
+    if change:
+        tx.run(update(t.secrets).where(_S.id == secret_id).values(**change))
 
 
 def remove(tx: Tx, secret_id: str) -> None:

@@ -18,6 +18,13 @@ class SecretIn(In):
     for_jobs: bool | None = None
 
 
+class SecretPatch(In):
+    """What is left out stays."""
+
+    description: Annotated[str, Field(max_length=500)] | None = None
+    for_jobs: bool | None = None
+
+
 class SecretOut(Out):
     """`version` counts the values so far, `created_by` wrote the present one, at `updated_at`.
 
