@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import email
 import hashlib
@@ -259,6 +260,36 @@ def _text(message: Message) -> str:
     payload = message.get_payload(decode=True)
     assert isinstance(payload, bytes)
     return payload.decode()
+
+
+class Steps:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = T0
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def test_after_a_pause_of_the_server_the_silence_of_agents_means_nothing_for_a_while(
+    database: Database, settings: ServerSettings
+) -> None:
+    steps = Steps()
+    server = create_app(settings, database=database, clock=steps, say=lambda _: None)
+    steady: list[bool] = []
+
+    def spied(_call: Any, _url: str, *, is_steady: bool) -> list[Any]:
+        steady.append(is_steady)
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runyard.server.notifying.looking.look", spied)
+        for seconds in (0, 30, 30, 30, 30, 30, 600, 30, 30, 30, 30):
+            steps.now += timedelta(seconds=seconds)
+            assert asyncio.run(server.notifier.look()) == 0
+        assert asyncio.run(server.notifier.look()) is None  # not yet again
+    assert steady == [*[False] * 4, True, True, *[False] * 4, True]
 
 
 # -- asked for a test --------------------------------------------------------------------

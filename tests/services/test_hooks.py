@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from runyard.domain import hooks as domain
 from runyard.domain.agents import AgentStatus
@@ -63,7 +63,12 @@ class People:
         return made
 
     def look(self, *, is_steady=True):
-        return looking.look(self.call(), HERE, EVERY, is_steady=is_steady)
+        if not looking.take_turn(self.call(), EVERY):
+            return None
+        found = looking.look(self.call(), HERE, is_steady=is_steady)
+        before = len(self.rows())
+        looking.tell(self.call(), found)
+        return len(self.rows()) - before
 
     def told(self):
         found = self.yard.tx.all(select(t.deliveries).order_by(t.deliveries.c.id))
@@ -437,6 +442,20 @@ def test_only_ones_own_waiting_items_are_told_to_an_author(yard, people):
     yard.later(minutes=5)
     assert people.look() == 1
     assert people.told()[0]["item"]["run"]["run_id"] == "b"
+
+
+def test_who_has_left_a_team_is_no_longer_told_of_what_was_theirs(yard, people):
+    yard.new_user("mia")
+    yard.team("vision", mia="member")
+    mia = yard.user("mia")
+    yard.tx.run(update(t.users).values(email="mia@example.org", email_vouched=True))
+    people.make("mine", "item.failed", actor=mia, entity="vision", mine=True)
+    people.make("own", "item.failed", actor=mia, entity="mia", mine=True)
+    told = [hook.name for hook in rows.enabled(yard.tx)]
+    yard.tx.run(delete(t.memberships))
+    left = [hook.name for hook in rows.enabled(yard.tx)]
+    yard.tx.run(update(t.users).values(disabled_at=1))
+    assert (told, left, rows.enabled(yard.tx)) == (["mine", "own"], ["own"], [])
 
 
 def test_a_queue_without_an_agent_is_told_once_for_each_absence(yard, people):

@@ -72,13 +72,18 @@ class Notifier:
         """Look for what is no event; None if another server has just done it."""
         now = self._edge.clock()
         last = await self._edge.read(SERVER, looking.last_look)
+        if not await self._edge.write(SERVER, lambda call: looking.take_turn(call, LOOK_EVERY)):
+            return None
         if last is not None and now - last > 3 * LOOK_EVERY:
             # Nobody was here to hear the agents: that they were silent says nothing.
             self._steady_since = now
         steady = now - self._steady_since > LOST_AFTER + LOOK_EVERY
-        return await self._edge.write(
-            SERVER, lambda call: looking.look(call, self._url, LOOK_EVERY, is_steady=steady)
+        found = await self._edge.read(
+            SERVER, lambda call: looking.look(call, self._url, is_steady=steady)
         )
+        if found:
+            await self._edge.write(SERVER, lambda call: looking.tell(call, found))
+        return len(found)
 
     async def send(self) -> int:
         """Send what is due; return how many deliveries that were."""

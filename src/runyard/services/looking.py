@@ -1,13 +1,14 @@
 """
 Looking for what is no event: items that wait too long, queues without agents, silent agents.
 
-Done now and then, by one server at a time. Each look asks the indexes for the first of each line
-and never for the line: 100,000 items that wait cost what one does.
+Done now and then, by one server at a time, and without holding up those who write. A look asks the
+indexes for the first of each line and never for the line: 100,000 items that wait cost what one
+does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,28 +28,12 @@ _COUNTED: Final = 1000  # items that wait, of each priority
 _DAY: Final = timedelta(days=1)
 
 
-def look(call: Call, url: str, every: timedelta, *, is_steady: bool) -> int | None:
-    """Find what is no event and write its deliveries; return how many.
-
-    None if somebody else has looked less than `every` ago. `is_steady`: whether the server was
-    there all the time, so that the silence of an agent means something.
-    """
-    last, now = rows.cursor(call.tx, LOOKS), to_ms(call.now)
+def take_turn(call: Call, every: timedelta) -> bool:
+    """Whether it is this server's turn to look: nobody else has looked less than `every` ago."""
+    last = rows.cursor(call.tx, LOOKS)
     if last is not None and from_ms(last) + every > call.now:
-        return None
-    if not rows.swap_cursor(call.tx, LOOKS, last, now):
-        return None
-    made: list[Delivery] = []
-    for hook in rows.enabled(call.tx):
-        if hook.events & {Event.ITEM_WAITING, Event.QUEUE_NO_AGENT}:
-            for queue in events.queues_of(call.tx, hook.entity_id, hook.queue_name):
-                made += _queue_events(call, hook, queue, url, is_steady=is_steady)
-        if is_steady and Event.AGENT_LOST in hook.events:
-            made += _lost(call, hook)
-        if Event.AGENT_SET_ASIDE in hook.events:
-            made += _set_aside(call, hook)
-    rows.deliver(call.tx, made, call.now)
-    return len(made)
+        return False
+    return rows.swap_cursor(call.tx, LOOKS, last, to_ms(call.now))
 
 
 def last_look(call: Call) -> datetime | None:
@@ -56,21 +41,56 @@ def last_look(call: Call) -> datetime | None:
     return None if last is None else from_ms(last)
 
 
-def _queue_events(
-    call: Call, hook: Hook, queue: Row, url: str, *, is_steady: bool
-) -> Iterator[Delivery]:
-    oldest = events.oldest_waiting(call.tx, queue["id"], hook.author_id)
-    if oldest is None:
-        return
-    waited = call.now - from_ms(oldest["enqueued_at"])
-    if waited < hook.wait:
-        return
-    if Event.ITEM_WAITING in hook.events:
-        told_of, since = queue["id"], call.now - REMIND_AFTER
-        if not rows.told_since(call.tx, hook.id, Event.ITEM_WAITING, told_of, since):
-            yield _waiting(call, hook, queue, oldest["id"], waited, url)
-    if is_steady and Event.QUEUE_NO_AGENT in hook.events:
-        yield from _no_agent(call, hook, queue)
+def look(call: Call, url: str, *, is_steady: bool) -> list[Delivery]:
+    """Return deliveries of what is no event. Reads only: who has the turn writes them after.
+
+    `is_steady`: whether the server was there all the time, so that the silence of an agent means
+    something. What was told already is among the deliveries, and not told again by its subject.
+    """
+    looking = _Look(call, url, is_steady=is_steady)
+    return [found for hook in rows.enabled(call.tx) for found in looking.hook(hook)]
+
+
+def tell(call: Call, found: Sequence[Delivery]) -> None:
+    """Write what a look has found."""
+    rows.deliver(call.tx, found, call.now)
+
+
+class _Look:
+    """One look: what hooks have in common is asked once."""
+
+    def __init__(self, call: Call, url: str, *, is_steady: bool) -> None:
+        self.call, self.url, self.is_steady = call, url, is_steady
+        self.queues: dict[str, Sequence[Row]] = {}
+        self.oldest: dict[tuple[str, str | None], Row | None] = {}
+
+    def hook(self, hook: Hook) -> Iterator[Delivery]:
+        if hook.events & {Event.ITEM_WAITING, Event.QUEUE_NO_AGENT}:
+            for queue in self._queues(hook):
+                yield from self._queue(hook, queue)
+        if self.is_steady and Event.AGENT_LOST in hook.events:
+            yield from _lost(self.call, hook)
+        if Event.AGENT_SET_ASIDE in hook.events:
+            yield from _set_aside(self.call, hook)
+
+    def _queues(self, hook: Hook) -> list[Row]:
+        if hook.entity_id not in self.queues:
+            self.queues[hook.entity_id] = events.queues_of(self.call.tx, hook.entity_id)
+        return [q for q in self.queues[hook.entity_id] if hook.queue_name in (None, q["name"])]
+
+    def _queue(self, hook: Hook, queue: Row) -> Iterator[Delivery]:
+        line = (queue["id"], hook.author_id)
+        if line not in self.oldest:
+            self.oldest[line] = events.oldest_waiting(self.call.tx, *line)
+        oldest, now = self.oldest[line], self.call.now
+        if oldest is None or (waited := now - from_ms(oldest["enqueued_at"])) < hook.wait:
+            return
+        if Event.ITEM_WAITING in hook.events and not rows.told_since(
+            self.call.tx, hook.id, Event.ITEM_WAITING, queue["id"], now - REMIND_AFTER
+        ):
+            yield _waiting(self.call, hook, queue, oldest["id"], waited, self.url)
+        if self.is_steady and Event.QUEUE_NO_AGENT in hook.events:
+            yield from _no_agent(self.call, hook, queue)
 
 
 def _waiting(

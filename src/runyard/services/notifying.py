@@ -25,7 +25,7 @@ from runyard.store.hooks import Delivery
 from runyard.store.values import from_ms
 from runyard.wire import rest_hooks as wire
 
-_EVENTS: Final = 500  # at once
+_EVENTS: Final = 200  # at once: with many hooks they make many deliveries
 
 
 def follow(call: Call, url: str) -> tuple[int, bool]:

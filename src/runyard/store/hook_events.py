@@ -148,12 +148,13 @@ def waiting_since(
 # -- queues and agents -------------------------------------------------------------------
 
 
-def queues_of(tx: Tx, entity_id: str, name: str | None) -> Sequence[Row]:
+def queues_of(tx: Tx, entity_id: str) -> Sequence[Row]:
     """Return id and name of queues in which nobody stopped the line on purpose."""
-    found = select(_Q.id, _Q.name).where(
-        _Q.entity_id == entity_id, _Q.deleted_at.is_(None), _Q.mode != "paused"
+    return tx.all(
+        select(_Q.id, _Q.name).where(
+            _Q.entity_id == entity_id, _Q.deleted_at.is_(None), _Q.mode != "paused"
+        )
     )
-    return tx.all(found if name is None else found.where(_Q.name == name))
 
 
 _SERVED: Final = (

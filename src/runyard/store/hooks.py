@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Integer,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.domain.hooks import COLLECT, WAIT, Event, Hook, HookKind
@@ -20,7 +32,17 @@ _H, _D, _C, _E = t.hooks.c, t.deliveries.c, t.cursors.c, t.entities.c
 _HOOKS: Final = select(t.hooks, _E.name.label("entity")).join(
     t.entities, _E.id == _H.entity_id
 )  # fmt: skip
-_ENABLED: Final = _HOOKS.where(_H.disabled_at.is_(None)).order_by(_H.id)
+_M, _U = t.memberships.c, t.users.c
+# Who has left a team is no longer told of what they had submitted there.
+_belongs = or_(
+    _H.author_id == _H.entity_id,
+    select(_M.user_id).where(_M.team_id == _H.entity_id, _M.user_id == _H.author_id).exists(),
+    select(_U.id).where(_U.id == _H.author_id, _U.is_admin).exists(),
+)
+_is_gone = select(_U.id).where(_U.id == _H.author_id, _U.disabled_at.is_not(None)).exists()
+_ENABLED: Final = _HOOKS.where(
+    _H.disabled_at.is_(None), or_(_H.author_id.is_(None), and_(_belongs, not_(_is_gone)))
+).order_by(_H.id)
 
 
 def _hook(row: Row) -> Hook:
@@ -114,6 +136,7 @@ def drop(tx: Tx, hook_id: str) -> None:
 
 
 def enabled(tx: Tx) -> list[Hook]:
+    """Return the hooks that somebody is to be told by now."""
     return [_hook(row) for row in tx.all(_ENABLED)]
 
 

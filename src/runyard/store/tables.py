@@ -549,7 +549,7 @@ deliveries = Table(
     UniqueConstraint("hook_id", "event", "subject"),
     Index("ix_deliveries_hook", "hook_id", "id"),
     Index("ix_deliveries_age", "created_at"),
-    Index("ix_deliveries_due", "hook_id", "next_at", sqlite_where=text("state = 'waiting'"),
+    Index("ix_deliveries_due", "hook_id", "next_at", "id", sqlite_where=text("state = 'waiting'"),
           postgresql_where=text("state = 'waiting'")),
 )  # fmt: skip
 
