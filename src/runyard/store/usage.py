@@ -55,18 +55,22 @@ class Scope:
         `author` is an id too; `user` and `queues` are names.
         """
         self.where: list[ColumnElement[bool]] = []
+        self.needs: set[Group] = set()
         if entities is not None:
             ids = list(entities)
             theirs: list[ColumnElement[bool]] = [_Q.entity_id.in_(ids), _P.entity_id.in_(ids)]
             if or_author is not None:
                 theirs.append(_I.author_id == or_author)
             self.where.append(or_(*theirs))
+            self.needs |= {Group.ENTITY, Group.TEAM}
         if author is not None:
             self.where.append(_I.author_id == author)
         if user is not None:
             self.where.append(_author.c.name == user)
+            self.needs.add(Group.USER)
         if queues is not None:
             self.where.append(_Q.name.in_(list(queues)))
+            self.needs.add(Group.QUEUE)
 
 
 def sums(tx: Tx, scope: Scope, window: Window, groups: Sequence[Group]) -> Sequence[Row]:
@@ -94,6 +98,7 @@ def sums_query(scope: Scope, window: Window, groups: Sequence[Group]) -> Select[
     held = c.ended_at - c.claimed_at
     found = _joined(
         c,
+        scope,
         groups,
         day.label("day"),
         func.sum(case((c.n == 1, 1), else_=0)).label("runs"),
@@ -102,7 +107,7 @@ def sums_query(scope: Scope, window: Window, groups: Sequence[Group]) -> Select[
         func.sum(func.coalesce(c.ended_at - c.started_at, 0)).label("ran_ms"),
         func.sum(held * c.gpus).label("gpu_ms"),
     )
-    return found.where(*scope.where).group_by(*(f"by_{g.value}" for g in groups), "day")
+    return found.group_by(*(f"by_{g.value}" for g in groups), "day")
 
 
 def pieces_queries(scope: Scope, window: Window, groups: Sequence[Group]) -> list[Select[Any]]:
@@ -114,7 +119,7 @@ def pieces_queries(scope: Scope, window: Window, groups: Sequence[Group]) -> lis
         _found(_A.ended_at.is_(None), begun),
     ]
     return [
-        _joined(c, groups, c.n, c.claimed_at, c.started_at, c.ended_at, c.gpus).where(*scope.where)
+        _joined(c, scope, groups, c.n, c.claimed_at, c.started_at, c.ended_at, c.gpus)
         for c in found
     ]
 
@@ -142,19 +147,24 @@ def _day(at: ColumnElement[Any]) -> ColumnElement[Any]:
     return at // DAY_MS
 
 
-def _joined(c: Columns, groups: Sequence[Group], *columns: ColumnElement[Any]) -> Select[Any]:
+def _joined(
+    c: Columns, scope: Scope, groups: Sequence[Group], *columns: ColumnElement[Any]
+) -> Select[Any]:
+    """Join what the groups and the scope need, no more: each table costs a look per attempt."""
     by = [_COLUMNS[g].label(f"by_{g.value}") for g in groups]
-    return (
-        select(*by, *columns)
-        .select_from(t.items)
-        .where(_I.id == c.item_id)
-        .join(t.queues, _Q.id == _I.queue_id)
-        .join(_owner, _owner.c.id == _Q.entity_id)
-        .join(_author, _author.c.id == _I.author_id)
-        .join(t.runs, _R.id == _I.run_id)
-        .join(t.projects, _P.id == _R.project_id)
-        .join(_target, _target.c.id == _P.entity_id)
-    )
+    wanted = {*groups, *scope.needs}
+    found = select(*by, *columns).select_from(t.items).where(_I.id == c.item_id, *scope.where)
+    if wanted & {Group.USER}:
+        found = found.join(_author, _author.c.id == _I.author_id)
+    if wanted & {Group.QUEUE, Group.ENTITY}:
+        found = found.join(t.queues, _Q.id == _I.queue_id)
+        found = found.join(_owner, _owner.c.id == _Q.entity_id)
+    if wanted & {Group.JOB, Group.PROJECT, Group.TEAM}:
+        found = found.join(t.runs, _R.id == _I.run_id)
+    if wanted & {Group.PROJECT, Group.TEAM}:
+        found = found.join(t.projects, _P.id == _R.project_id)
+        found = found.join(_target, _target.c.id == _P.entity_id)
+    return found
 
 
 def _bounded(tx: Tx, query: Select[Any]) -> Sequence[Row]:
