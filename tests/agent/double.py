@@ -70,6 +70,7 @@ class Item:
     token: str = ""
     attempt: int = 0
     handle: Any = None
+    gpus: int = 0
     log: bytearray = field(default_factory=bytearray)
     phases: list[str] = field(default_factory=list)
     exit_code: int | None = None
@@ -236,7 +237,7 @@ class Double:
                 self.waiting.appendleft(item.id)
                 self.tell()
             case Keep():
-                item.handle = m.handle
+                item.handle, item.gpus = m.handle, m.gpus
             case Observe():
                 item.phases.append(m.phase)
                 if m.phase in FINAL:

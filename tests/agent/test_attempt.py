@@ -395,6 +395,18 @@ async def test_gpus_are_given_to_one_job_at_a_time(tmp_path, double, stage):
     assert seen == [("0",), ("0", "1")]
 
 
+async def test_the_server_is_told_how_many_gpus_a_workload_has(tmp_path, double, stage):
+    stage.program = lambda _: runs_until_stopped(0)
+    double.items["i1"].spec = spec(config={"gpus": "all"})
+    yard = Yard(tmp_path, double, stage, takes_gpus=True)
+    async with yard.at_work():
+        task = asyncio.create_task(yard.attempt().run())
+        await until(lambda: "keep:i1" in double.calls)
+        stage.acts["ry-i1-1"].asked_to_stop.set()
+        await task
+    assert double.items["i1"].gpus == 2
+
+
 async def test_gpus_of_an_adopted_workload_stay_taken(tmp_path, double, stage):
     stage.program = lambda _: runs_until_stopped(0)
     double.items["i1"].spec = spec(config={"gpus": 1})
