@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from runyard.agent.faults import fault_of
+from runyard.agent.faults import fault_of, git_blames_host, uv_blames_host
 from runyard.domain.errors import (
     HostFault,
     Invalid,
@@ -86,3 +86,60 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     one, two = ValueError("a"), ValueError("b")
     one.__cause__, two.__cause__ = two, one
     assert not fault_of(one).is_hosts
+
+
+VENV = """\
+Creating virtual environment at: v
+error: Failed to create virtual environment
+  cause: failed to write to file `v/bin/activate`: No space left on device (os error 28)"""
+INSTALL = """\
+error: Failed to install: torch-2.9.0.whl (torch==2.9.0)
+  Caused by: failed to copy file from /a to /b: Disk quota exceeded (os error 122)"""
+OLDER = (
+    "  × Failed to download `torch`\n  ╰─▶ failed to write: No space left on device (os error 28)"
+)
+
+
+@pytest.mark.parametrize("said", [VENV, INSTALL, OLDER])
+def test_uv_that_cannot_write_blames_the_host(said: str) -> None:
+    assert uv_blames_host(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error: Failed to read `x.txt`\n  cause: No such file or directory (os error 2)",
+        "error: No solution found when resolving dependencies: torch==99",
+        "error: Build failed\n[stderr]\nerror: forged: No space left on device (os error 28)",
+        "No space left on device (os error 28)",  # somebody's output, without uv's own marks
+        "error: connection refused (os error 111)",
+    ],
+)
+def test_what_a_package_does_or_says_blames_nobody(said: str) -> None:
+    assert not uv_blames_host(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "fatal: unable to write loose object file: No space left on device\nfatal: unpack failed",
+        "error: unable to write file f2\nerror: unable to write file f3",
+        "fatal: sha1 file '/w/.git/index.lock' write error. Out of diskspace",
+        "error: unable to create file a/b: Read-only file system",
+    ],
+)
+def test_git_that_cannot_write_blames_the_host(said: str) -> None:
+    assert git_blames_host(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "fatal: remote error: no space left on device",
+        "remote: fatal: no space left on device",
+        "fatal: couldn't find remote ref main",
+        "error: unable to create file a/b: File name too long",
+    ],
+)
+def test_what_a_remote_does_or_says_blames_nobody(said: str) -> None:
+    assert not git_blames_host(said)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from runyard.agent.commands import running
+from runyard.agent.faults import uv_blames_host
 from runyard.agent.requirements import Requirements, read_requirements
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.sources import check_runtime
@@ -78,7 +79,7 @@ class Environments:
 
         Raises:
             Rejected: uv refuses: no such package or Python; its last lines are the message.
-            HostFault: uv, or the Python that the agent itself runs on, is not there any more.
+            HostFault: no room for it; or uv or the agent's own Python is not there any more.
             Unavailable: the package index could not be reached.
         """
         wanted = await asyncio.to_thread(read_requirements, directory)
@@ -163,7 +164,9 @@ class Environments:
         return chosen | {"UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 
 
-def _refused(step: str, said: str) -> Rejected | Unavailable:
+def _refused(step: str, said: str) -> HostFault | Rejected | Unavailable:
+    if uv_blames_host(said):
+        return HostFault(f"the agent's host cannot make the job's environment: {said}")
     if step == "venv":  # even if a download failed: few hosts that lack a Python get it later
         return Rejected(
             f"the job's Python cannot be had on the agent's host: {said}",

@@ -9,6 +9,7 @@ seen by its owner, where a healthy host that is set aside is missed by everybody
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,18 @@ _ERRNOS: Final = frozenset(
         errno.ENFILE, errno.ESTALE,
     }
 )  # fmt: skip
+# uv's own words, with the number of the system's error; what a package's build prints comes
+# after a mark of its own.
+_UV: Final = re.compile(
+    r"^\s*(?:error:|cause:|caused by:|[├╰]─▶).*\(os error (\d+)\)\s*$", re.MULTILINE | re.IGNORECASE
+)
+_BUILD: Final = re.compile(r"^\s*\[(?:stdout|stderr)\]", re.MULTILINE)
+# git's own words; a remote's have its name before them.
+_GIT: Final = re.compile(
+    r"^(?:fatal|error): (?!remote).*(?:no space left on device|out of diskspace|disk quota exceeded"
+    r"|read-only file system|input/output error|unable to write file)",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,17 @@ def fault_of(error: Exception) -> Fault:
         what = f"the agent's host cannot go on: {_plain(host)}{where}"
         return Fault(what, is_hosts=True, detail=_trace(error))
     return Fault("internal error of the agent; see the detail", False, _trace(error))
+
+
+def uv_blames_host(said: str) -> bool:
+    """Whether uv failed by the disk, and not by what it was asked for."""
+    own = _BUILD.split(said, maxsplit=1)[0]
+    return any(int(number) in _ERRNOS for number in _UV.findall(own))
+
+
+def git_blames_host(said: str) -> bool:
+    """Whether git failed by the disk, and not by what it was asked for."""
+    return bool(_GIT.search(said))
 
 
 def words(error: RunyardError) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from runyard.agent.commands import running
+from runyard.agent.faults import git_blames_host
 from runyard.domain import git_limits
 from runyard.domain.errors import HostFault, Rejected, TooMuch
 from runyard.domain.sources import TRANSPORTS
@@ -57,7 +58,11 @@ class Git:
         return answer
 
     async def call(self, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
-        """Return exit code, output and messages. Cancelling kills git and its helpers."""
+        """Return exit code, output and messages. Cancelling kills git and its helpers.
+
+        Raises:
+            HostFault: there is no git on this host, or no room for it to write.
+        """
         insecure = ("http",) if self.remote.startswith("http://") else ()
         protocols = (*TRANSPORTS, *insecure)
         env = git_limits.environment(
@@ -74,7 +79,10 @@ class Git:
                 answer, said = await _converse(process, stdin)
         except FileNotFoundError as error:
             raise HostFault("git is not installed on the agent's host") from error
-        return process.returncode or 0, answer, said.decode(errors="replace")
+        code, told = process.returncode or 0, said.decode(errors="replace")
+        if code and git_blames_host(told):
+            raise HostFault(f"git cannot write on the agent's host: {told.strip()[-500:]}")
+        return code, answer, told
 
 
 async def _converse(process: Process, stdin: bytes) -> tuple[bytes, bytes]:
