@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage, Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,12 +26,16 @@ from typing import Any
 import pytest
 
 from runyard.domain.errors import Invalid, Rejected, Unavailable
+from runyard.domain.targets import parse
 from runyard.server.app import create_app
 from runyard.server.mail import Mailer, compose
 from runyard.server.outbound import Outbound
 from runyard.server.settings import ServerSettings
+from runyard.services import hooks
 from runyard.store.db import Database
+from runyard.wire import agent as wire
 from runyard.wire.rest_hooks import Notification
+from tests.services.conftest import Yard
 
 from .conftest import Clock, World, on_a_port
 from .mailbox import Mailbox
@@ -270,6 +275,32 @@ class Steps:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+def test_a_follower_that_dies_before_it_commits_loses_nothing_and_doubles_nothing(
+    database: Database, settings: ServerSettings
+) -> None:
+    steps = Steps()
+    server = create_app(settings, database=database, clock=steps, say=lambda _: None)
+    with database.begin() as tx:
+        yard = Yard(tx)
+        hooks.create(
+            replace(yard.call(), seal=server.sealer), "ann", "h",
+            target=parse("https://hooks.example/"), emails=None, events=["item.finished"],
+        )  # fmt: skip
+        agent = yard.register()
+        yard.submit("a")
+        held = yard.claimed(agent)
+        yard.move(
+            agent,
+            wire.Observe(item_id=held.item_id, token=held.token, phase="exited", exit_code=0),
+        )
+    steps.now += timedelta(minutes=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runyard.services.notifying.rows.deliver", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(server.notifier.follow())
+    assert [asyncio.run(server.notifier.follow()) for _ in range(2)] == [1, 0]
 
 
 def test_after_a_pause_of_the_server_the_silence_of_agents_means_nothing_for_a_while(

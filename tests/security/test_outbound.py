@@ -8,11 +8,12 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from runyard.domain.errors import Invalid, Unavailable
 from runyard.domain.targets import parse, refusal
@@ -82,8 +83,10 @@ def outbound(names: Names, port: int, **more: object) -> Iterator[Outbound]:
     yield Outbound(networks=LOOPBACK, ports=[port], resolve=names, **more)  # type: ignore[arg-type]
 
 
-def post(out: Outbound, url: str, body: bytes = b"{}") -> Answer:
-    return asyncio.run(out.send("POST", url, headers={"X-A": "b"}, body=body))
+def post(
+    out: Outbound, url: str, body: bytes = b"{}", run: Callable[..., Answer] = asyncio.run
+) -> Answer:
+    return run(out.send("POST", url, headers={"X-A": "b"}, body=body))
 
 
 REFUSED = {
@@ -321,8 +324,9 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "cert.pem", root / "key.pem"
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_T16_tls_is_checked_against_the_name_though_the_connection_goes_to_an_address(
-    certified: tuple[Path, Path],
+    certified: tuple[Path, Path], run: Callable[..., Answer]
 ) -> None:
     cert, key = certified
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -332,11 +336,11 @@ def test_T16_tls_is_checked_against_the_name_though_the_connection_goes_to_an_ad
     ours = ssl.create_default_context(cafile=str(cert))
     with Site("127.0.0.2", OK, theirs) as site:
         with outbound(Names(["127.0.0.2"]), site.port, context=ours) as out:
-            assert post(out, f"https://hooks.example:{site.port}/").status == 200
+            assert post(out, f"https://hooks.example:{site.port}/", run=run).status == 200
             assert asked == ["hooks.example"]
             with pytest.raises(Unavailable, match="TLS"):
-                post(out, f"https://other.example:{site.port}/")
+                post(out, f"https://other.example:{site.port}/", run=run)
         theirs_only = outbound(Names(["127.0.0.2"]), site.port)  # the world's authorities
         with theirs_only as out, pytest.raises(Unavailable, match="TLS"):
-            post(out, f"https://hooks.example:{site.port}/")
+            post(out, f"https://hooks.example:{site.port}/", run=run)
     assert len(site.requests) == 1
