@@ -21,6 +21,7 @@ from runyard.store import gauges
 from runyard.store import tables as t
 from runyard.store.db import Database
 from tests.http.conftest import IMAGE, Caller, Clock, World
+from tests.http.test_agents import until
 from tests.store.test_plans import plan
 
 Labels = tuple[tuple[str, str], ...]
@@ -264,3 +265,25 @@ def _multiply(tx: Any, n: int) -> None:
             "%", "%%" if tx.is_postgres else "%"
         )
     )
+
+
+def test_where_nothing_happens_nothing_is_asked_and_what_happens_is_soon_counted(
+    database: Database, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runyard.server.counting.EVERY", 0.05)
+    settings = ServerSettings(home=tmp_path / "home", sweep_interval_s=60)
+    with running(database, settings, Clock()) as world:
+        looks = []
+        run_once = world.server.monitor.counting.run_once
+
+        async def look() -> int:
+            looks.append(await run_once())
+            return looks[-1]
+
+        time.sleep(0.3)  # it has looked once
+        monkeypatch.setattr(world.server.monitor.counting, "run_once", look)
+        time.sleep(0.5)
+        assert looks == []
+        world.queue()
+        world.submit(3)
+        until(lambda: sum(looks) == 3)

@@ -15,6 +15,7 @@ _MOST: Final = 50  # batches in one go
 class Counting:
     def __init__(self, edge: Edge, metrics: Metrics) -> None:
         self._edge, self._metrics = edge, metrics
+        self.behind = 0  # events that were not counted at the last look
 
     async def run_once(self) -> int:
         """Count what is new; return how many facts that were."""
@@ -25,7 +26,8 @@ class Counting:
                 SERVER, lambda call: counting.unread(call, counting.CURSOR)
             )
             if there is not None:
-                self._metrics.behind.labels("counts").set(there.behind + there.to - there.after)
+                self.behind = there.behind + there.to - there.after
+                self._metrics.behind.labels("counts").set(self.behind)
                 if there.to == there.after:
                     break
             facts = await self._edge.write(SERVER, counting.count)

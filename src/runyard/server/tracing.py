@@ -40,6 +40,7 @@ class Tracer:
     def __init__(self, edge: Edge, metrics: Metrics, exporter: Exports) -> None:
         self._edge, self._metrics, self._exporter = edge, metrics, exporter
         self._held: int | None = None
+        self.behind = 0  # events that were not traced at the last look, if it is ours to trace
 
     async def begin(self) -> None:
         await self._edge.write(SERVER, tracing.begin)
@@ -49,9 +50,11 @@ class Tracer:
         total = 0
         for _ in range(_MOST):
             there = await self._edge.read(SERVER, tracing.unread)
+            self.behind = 0
             if there is None or not await self._is_ours():
                 break
-            self._metrics.behind.labels("traces").set(there.behind + there.to - there.after)
+            self.behind = there.behind + there.to - there.after
+            self._metrics.behind.labels("traces").set(self.behind)
             if there.to == there.after:
                 break
             tales = await self._edge.read(SERVER, partial(tracing.ended, there=there))
