@@ -18,6 +18,7 @@ import pytest
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.workloads import Handle, Mount, Observation, Phase, Workload
 from runyard.drivers.docker import DockerDriver
+from runyard.drivers.docker_auth import HUB
 from runyard.drivers.docker_request import KEY_LABEL, ROOT_LABEL
 from runyard.drivers.docker_settings import DockerSettings, Pull
 
@@ -140,14 +141,36 @@ async def test_what_the_engine_cannot_start_is_rejected_and_leaves_nothing(
 
 
 async def test_an_image_that_cannot_be_had_is_rejected_in_the_engines_words(
-    driver: DockerDriver, key: str
+    driver: DockerDriver, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    know(driver, monkeypatch, "registry.example:5000")
     image = f"127.0.0.1:1/nobody/{key}"
-    with pytest.raises(HostFault, match="connection refused") as caught:  # by this host's network
+    with pytest.raises(Rejected, match="connection refused") as caught:
         await driver.submit(Workload(key, image=image))
     assert image in caught.value.message
     with pytest.raises(Rejected, match="reference"):
         await driver.submit(Workload(key, image="No Such:Image"))
+
+
+@pytest.mark.parametrize("known", [("127.0.0.1:1", "other"), ()])
+async def test_a_registry_that_worked_before_and_is_out_of_reach_is_the_hosts_fault(
+    driver: DockerDriver, key: str, monkeypatch: pytest.MonkeyPatch, known: tuple[str, ...]
+) -> None:
+    """So it is where no registry ever worked."""
+    know(driver, monkeypatch, *known)
+    with pytest.raises(HostFault, match="connection refused"):
+        await driver.submit(Workload(key, image=f"127.0.0.1:1/nobody/{key}"))
+
+
+async def test_the_engine_knows_where_its_images_came_from(driver: DockerDriver) -> None:
+    assert all("/" not in registry for registry in await driver._registries() - {HUB})
+
+
+def know(driver: DockerDriver, monkeypatch: pytest.MonkeyPatch, *registries: str) -> None:
+    async def known() -> set[str]:
+        return set(registries)
+
+    monkeypatch.setattr(driver, "_registries", known)
 
 
 async def test_a_registry_that_is_down_is_no_obstacle_to_a_local_copy(

@@ -49,13 +49,13 @@ WAY = [
     "toomanyrequests: You have reached your pull rate limit.",
     "failed to register layer: write /usr/lib/libcudnn.so: no space left on device",
     "unexpected EOF",
+    'Get "https://registry.example/v2/": dial tcp: lookup registry.example: no such host',
 ]
 NAME = [
     "pull access denied for digits, repository does not exist or may require 'docker login'",
     "manifest for python:9.9 not found: manifest unknown: manifest unknown",
     "unauthorized: authentication required",
     "no matching manifest for linux/arm64/v8 in the manifest list entries",
-    'Get "https://regsitry.example/v2/": dial tcp: lookup regsitry.example: no such host',
     "invalid reference format",
     "denied: requested access to the resource is denied",
 ]

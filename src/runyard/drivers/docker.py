@@ -26,7 +26,7 @@ import aiohttp
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.base import Capabilities, Unreached
-from runyard.drivers.docker_auth import login_for, with_registry
+from runyard.drivers.docker_auth import login_for, registry_of, with_registry
 from runyard.drivers.docker_faults import is_of_host, is_of_way
 from runyard.drivers.docker_request import (
     KEY_LABEL,
@@ -361,12 +361,32 @@ class DockerDriver:
             await self._pull(image, platform)
         except (*_REFUSALS, TimeoutError) as error:
             if not local:
-                is_rejected = isinstance(error, Rejected) and not is_of_way(error.message)
-                raise (Rejected if is_rejected else HostFault)(
+                is_hosts = await self._is_of_host(image, error)
+                raise (HostFault if is_hosts else Rejected)(
                     f"image {image} is not on this host and cannot be pulled: "
                     f"{str(error) or f'no progress for {_STALLED:.0f} s'}",
                     hint=f"try it by hand: docker pull {image}",
                 ) from error
+
+    async def _is_of_host(self, image: str, error: Exception) -> bool:
+        """Whether an image cannot be pulled by this host's fault, or its network's.
+
+        A registry that this host has never had anything from may as well be misspelt. An engine
+        that never had anything from anywhere is under suspicion itself.
+        """
+        if isinstance(error, HostFault):
+            return True
+        if isinstance(error, Rejected) and not is_of_way(error.message):
+            return False
+        known = await self._registries()
+        return not known or registry_of(image) in known
+
+    async def _registries(self) -> set[str]:
+        """Return the registries that the engine's images came from or went to."""
+        with self._asking("the list of images"):
+            images = await self._docker().images.list()
+        digests = [digest for image in images for digest in image.get("RepoDigests") or ()]
+        return {registry_of(digest) for digest in digests if not digest.startswith("<none>")}
 
     async def _pull(self, image: str, platform: str | None) -> None:
         now = asyncio.get_running_loop().time

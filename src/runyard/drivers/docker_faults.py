@@ -3,8 +3,7 @@ Whose fault it is that an engine refuses, read off its words: pure.
 
 Engines have no codes for this, only sentences of three projects (the engine, its runtime, the
 registry). What is known to be the host's own is named here; everything else is the job's, or its
-queue's. Words that a registry may choose freely count for less than a wrong image name: an
-item that fails on host after host is no strike against the later ones.
+queue's.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _HOST: Final = (
 )  # fmt: skip
 _ASKED: Final = re.compile(r'exec: "[^"]*"')  # the program's name is the job's own choice
 _READ_ONLY: Final = re.compile(r"/(?:docker|containerd|containers)/\S*: read-only file system")
-# Between this host and the registry. A name that does not exist is a misspelt image.
+# Between this host and the registry.
 _WAY: Final = (
     "dial tcp", "connection refused", "connection reset", "broken pipe", "i/o timeout",
     "timeout exceeded", "deadline exceeded", "timed out", "tls handshake", "x509:", "tls:",
@@ -40,7 +39,7 @@ _WAY: Final = (
 )  # fmt: skip
 _STATUS: Final = re.compile(r"\b(?:status(?: code)?:? |http )5\d\d\b")
 _NAME: Final = (
-    "no such host", "manifest unknown", "not found", "access denied", "is denied",
+    "manifest unknown", "not found", "access denied", "is denied",
     "does not exist", "unauthorized", "authentication required", "denied:", "forbidden",
     "invalid reference", "no matching manifest", "name unknown", "name invalid",
 )  # fmt: skip
@@ -55,7 +54,10 @@ def is_of_host(message: str) -> bool:
 
 
 def is_of_way(message: str) -> bool:
-    """Whether an image cannot be pulled for a reason of the host or of its way to the registry."""
+    """Whether an image cannot be pulled for a reason of the host or of its way to the registry.
+
+    A registry that does not exist looks the same from here; the caller has to know it.
+    """
     said = message.lower()
     if is_of_host(said):
         return True
