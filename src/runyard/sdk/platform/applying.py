@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -48,10 +48,12 @@ def read_state(api: Api, wanted: Platform) -> State:
             managed.add("role")  # to know whether a role is one
         for kind in below(owner.kind):
             if kind.name in managed:
-                found, why = read_section(api, (kind.name, owner.name))
+                section = (kind.name, owner.name)
+                named = [key.name for key in wanted.things if key[:2] == section]
+                found, why = read_section(api, section, named)
                 things |= found
                 if why:
-                    hidden[(kind.name, owner.name)] = why
+                    hidden[section] = why
     members = {key.name for key in things if key.kind == "member"}
     for key in wanted.owners():
         # Who may not list users still knows that the members of their teams are some.
@@ -60,11 +62,17 @@ def read_state(api: Api, wanted: Platform) -> State:
     return State(me.name, me.is_admin, things, hidden)
 
 
-def read_section(api: Api, section: Section) -> tuple[dict[Key, Found], str]:
-    """Return what a section has, or why the caller may not know."""
+def read_section(
+    api: Api, section: Section, named: Collection[str] | None = None
+) -> tuple[dict[Key, Found], str]:
+    """Return what a section has, or why the caller may not know.
+
+    `named` are the only ones of interest where there may be very many and none is pruned.
+    """
     kind, owner = section
     try:
-        found = KINDS[kind].read(api, owner)
+        reader = KINDS[kind]
+        found = reader.read(api, owner) if named is None else reader.read_named(api, owner, named)
         return {Key(kind, owner, name): one for name, one in found}, ""
     except (Forbidden, NotFound) as error:
         return {}, error.message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -59,6 +59,12 @@ class Kind(ABC):
     def moved(self, name: str, source: Fields, there: Fields) -> bool:  # noqa: ARG002
         """Whether the source of a sealed field is seen to differ from what is there."""
         return False
+
+    def read_named(
+        self, api: Api, owner: str, names: Collection[str]  # noqa: ARG002
+    ) -> Iterable[tuple[str, Found]]:  # fmt: skip
+        """Yield what there is of these names at least; all there is, where pruning looks."""
+        return self.read(api, owner)
 
     @abstractmethod
     def create(self, api: Api, key: Key, wish: Wish) -> str | None:

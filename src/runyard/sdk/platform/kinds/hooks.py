@@ -64,7 +64,7 @@ class Hook(Kind):
     def read(self, api: Api, owner: str) -> Iterable[tuple[str, Found]]:
         me = api.me()
         roles = {one.team: one.permissions for one in me.teams}
-        may = me.is_admin or owner == me.entity
+        may = me.is_admin or owner == me.name
         if not may and Action.MANAGE_HOOKS.permission not in roles.get(owner, ()):
             # The server lists people their own hooks; that is not all there is.
             raise Forbidden(f"it takes the permission {Action.MANAGE_HOOKS.permission}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from runyard.client.api import Api
-from runyard.domain.errors import Invalid, Violation
+from runyard.domain.errors import Invalid, NotFound, Violation
 from runyard.domain.inputs import check_inputs
-from runyard.domain.jobs import Source, check_aliases
+from runyard.domain.jobs import LATEST, Source, check_aliases
 from runyard.domain.sources import check_image, check_remote
 from runyard.sdk.platform.kinds.base import Kind, Wish, without
 from runyard.sdk.platform.things import Fields, Found, Key
-from runyard.wire.rest import JobIn
+from runyard.wire.rest import JobIn, JobVersionOut
 
 _DEFAULTS: Final = {"description": "", "aliases": [], "input_schemas": {}}
 
@@ -59,15 +59,18 @@ class Job(Kind):
     def read(self, api: Api, owner: str) -> Iterable[tuple[str, Found]]:
         for job in api.jobs(entity=owner):
             newest = api.job_version(owner, job.project, job.name)
-            fields = {
-                "source": _normal(newest.source),
-                "description": job.description,
-                "aliases": sorted(set(newest.aliases) - {"latest"}),
-                "input_schemas": newest.input_schemas,
-            }
-            uploaded = newest.source.get("archive") or newest.source.get("patch")
-            kept = "an uploaded directory cannot be written down" if uploaded else ""
-            yield f"{job.project}/{job.name}", Found(fields, kept=kept)
+            yield f"{job.project}/{job.name}", _found(newest)
+
+    def read_named(
+        self, api: Api, owner: str, names: Collection[str]
+    ) -> Iterable[tuple[str, Found]]:
+        for path in names:
+            project, _, name = path.partition("/")
+            try:
+                newest = api.job_version(owner, project, name)
+            except NotFound:
+                continue
+            yield path, _found(newest)
 
     def compared(self, found: Fields, wanted: Fields) -> dict[str, Any]:
         there = dict(found)
@@ -82,6 +85,17 @@ class Job(Kind):
 
     def update(self, api: Api, key: Key, wish: Wish) -> None:
         self.create(api, key, wish)
+
+
+def _found(newest: JobVersionOut) -> Found:
+    fields = {
+        "source": _normal(newest.source),
+        "description": newest.description,
+        "aliases": sorted(set(newest.aliases) - {LATEST}),
+        "input_schemas": newest.input_schemas,
+    }
+    uploaded = newest.source.get("archive") or newest.source.get("patch")
+    return Found(fields, kept="an uploaded directory cannot be written down" if uploaded else "")
 
 
 def _aliases(given: list[str]) -> None:
