@@ -115,6 +115,18 @@ def test_a_secret_is_opened_to_jobs_without_its_value(cli: Cli, live: World) -> 
     assert value_of(live, "hf") == VALUE
 
 
+def test_a_job_is_saved_with_the_names_of_its_secrets(cli: Cli, live: World, project: Path) -> None:
+    words = ("job", "create", "code", str(project), "-E", "python train.py", "-n", "digits")
+    done = cli(*words, "--secret", "HF_TOKEN=hf")
+    assert done.code == 0, done.err
+    saved = live.admin.ok("GET", "/jobs/admin/default/digits/versions/latest")
+    assert saved["source"]["secrets"] == {"HF_TOKEN": "hf"}
+    refused = cli(*words, "--secret", VALUE)
+    assert refused.code == 2
+    assert VALUE not in refused.err
+    assert cli(*words, "--secret", "PATH=hf").code == 1
+
+
 def test_secrets_are_listed_and_deleted(cli: Cli, live: World) -> None:
     for name in ("one", "two"):
         live.admin.ok("PUT", f"/secrets/admin/{name}", json={"value": VALUE, "description": "d"})

@@ -73,6 +73,14 @@ def create(
             help="Schemas of what the job takes, YAML or JSON. Default: as the newest version.",
         ),
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret",
+            metavar="VARIABLE=NAME",
+            help="Give the job a secret that is for jobs. Repeatable.",
+        ),
+    ] = None,
     service: Annotated[
         list[str] | None, typer.Option("--service", "-s", metavar="NAME=POLICY", hidden=True)
     ] = None,
@@ -99,6 +107,7 @@ def create(
         base_image=base_image,
         dockerfile=dockerfile,
         services=_services(service or []),
+        secrets=_secrets(secret or []),
         aliases=aliases or [],
         description=description,
         inputs=None if inputs is None else declared(mapping(inputs, "--inputs")),
@@ -201,6 +210,21 @@ def _shown(value: object) -> object:
     import shlex
 
     return shlex.join(map(str, value)) if isinstance(value, list) else value
+
+
+def _secrets(given: list[str]) -> dict[str, str]:
+    from runyard.cli.edge import WrongUsage
+
+    secrets = {}
+    for word in given:
+        variable, equals, name = word.partition("=")
+        if not (variable and equals and name):
+            raise WrongUsage(
+                "--secret is not VARIABLE=NAME",  # not quoted: it may be a value
+                hint="write the value with `runyard secret set NAME --for-jobs` first",
+            )
+        secrets[variable] = name
+    return secrets
 
 
 def _services(given: list[str]) -> dict[str, str]:

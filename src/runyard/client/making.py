@@ -13,7 +13,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Recipe:
     base_image: str | None = None
     dockerfile: str | None = None
     services: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)  # variables to names
     aliases: Sequence[str] = ()
     description: str = ""
     inputs: Mapping[str, Any] | None = None  # None keeps what the newest version declares
@@ -217,7 +218,7 @@ def _draft(
 ) -> Draft:
     return Draft(
         name=sources.check_job_name(name),
-        source=source,
+        source=replace(source, secrets=recipe.secrets),
         aliases=tuple(recipe.aliases) if aliases is None else aliases,
         description=recipe.description,
         uploads=uploads,
