@@ -209,6 +209,9 @@ def test_what_did_not_arrive_is_sent_again_with_the_same_id(
     until(lambda: live.admin.ok("GET", "/hooks/admin/h")["deliveries"][0]["state"] == "sent")
     assert len({body["id"] for body in receiver.bodies}) == 1
     assert live.admin.ok("GET", "/hooks/admin/h")["failing_since"] is None
+    counted = live.server.metrics.text().decode()
+    assert 'runyard_notifications_total{kind="webhook",result="failed"} 2.0' in counted
+    assert 'runyard_notifications_total{kind="webhook",result="sent"} 1.0' in counted
 
 
 def test_two_servers_on_one_database_tell_it_once(

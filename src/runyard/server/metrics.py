@@ -86,6 +86,12 @@ class Metrics:
             ["result"],
             registry=here,
         )
+        self.notified = Counter(
+            "runyard_notifications",
+            "Tries to send a notification, by webhook or email.",
+            ["kind", "result"],
+            registry=here,
+        )
         self.queues = QueueFigures(most_queues)
 
     def count(self, facts: Iterable[Fact]) -> None:

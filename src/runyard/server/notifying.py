@@ -24,6 +24,7 @@ from runyard.domain.errors import Rejected, RunyardError, Unavailable
 from runyard.domain.hooks import HookKind, signature
 from runyard.server.edge import SERVER, Edge
 from runyard.server.mail import Mailer
+from runyard.server.metrics import Metrics
 from runyard.server.outbound import Answer, Outbound, excerpt
 from runyard.server.settings import ServerSettings
 from runyard.server.sweeper import every
@@ -43,8 +44,11 @@ _LISTED: Final = 50  # notifications in one e-mail; of more it says how many
 class Notifier:
     """Follows, looks, sends. `url` is the server's, for links; `mailer` None sends no e-mail."""
 
-    def __init__(self, edge: Edge, outbound: Outbound, mailer: Mailer | None, url: str) -> None:
-        self._edge, self.outbound, self._mailer, self._url = edge, outbound, mailer, url
+    def __init__(
+        self, edge: Edge, metrics: Metrics, outbound: Outbound, mailer: Mailer | None, url: str
+    ) -> None:
+        self._edge, self._metrics, self._url = edge, metrics, url
+        self.outbound, self._mailer = outbound, mailer
         self._mails = anyio.CapacityLimiter(4)
         self._steady_since = edge.clock()
         self._forgotten = time.monotonic()
@@ -126,6 +130,7 @@ class Notifier:
         try:
             await self.attempt(due)
         except RunyardError as error:
+            self._metrics.notified.labels(hook.kind.value, "failed").inc()
             final, why = not isinstance(error, Unavailable), error.message
             log.info("a notification did not arrive", **fields, error=why, tries=due[0].tries)
             await self._edge.write(
@@ -136,6 +141,7 @@ class Notifier:
             # Whatever it is, the others go on, and this one is due again in some minutes.
             log.exception("a notification could not be sent", **fields)
         else:
+            self._metrics.notified.labels(hook.kind.value, "sent").inc()
             await self._edge.write(SERVER, lambda call: delivering.sent(call, due))
 
     async def _mail(self, due: Sequence[Due]) -> None:
@@ -163,9 +169,9 @@ class Notifier:
             pass
 
 
-def create_notifier(edge: Edge, settings: ServerSettings) -> Notifier:
+def create_notifier(edge: Edge, metrics: Metrics, settings: ServerSettings) -> Notifier:
     outbound = Outbound(networks=settings.webhook_allowed_networks, ports=settings.webhook_ports)
-    return Notifier(edge, outbound, mailer(settings), settings.url)
+    return Notifier(edge, metrics, outbound, mailer(settings), settings.url)
 
 
 def mailer(settings: ServerSettings) -> Mailer | None:
