@@ -14,7 +14,7 @@ from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError
 from runyard.domain.secrets import Stored, merged
 from runyard.server.sealing import KeyFile
-from runyard.services import queues, resealing, secrets
+from runyard.services import queues, resealing, secret_store, secrets
 from runyard.store import secrets as rows
 from runyard.store import tables as t
 from runyard.wire import agent as wire
@@ -46,8 +46,8 @@ def stored(yard: Yard) -> list[Any]:
 
 
 def test_a_secret_is_written_in_versions_and_kept_sealed(yard: Yard, keys: KeyFile) -> None:
-    first = secrets.put(yard.call(), "ann", "hf", VALUE, description="d", for_jobs=True)
-    second = secrets.put(yard.call(), "ann", "hf", VALUE + "2")
+    first = secret_store.put(yard.call(), "ann", "hf", VALUE, description="d", for_jobs=True)
+    second = secret_store.put(yard.call(), "ann", "hf", VALUE + "2")
     assert (first["version"], second["version"]) == (1, 2)
     assert (second["description"], second["for_jobs"]) == ("d", True)
     (row,) = stored(yard)
@@ -60,23 +60,23 @@ def test_T14_who_may_not_write_secrets_may_not(yard: Yard, keys: KeyFile) -> Non
     yard.team("vision", bob="member")
     bob, eve = yard.user("bob"), yard.new_user("eve")
     with pytest.raises(Forbidden):
-        secrets.put(yard.call(bob), "vision", "hf", VALUE)
+        secret_store.put(yard.call(bob), "vision", "hf", VALUE)
     with pytest.raises(NotFound):
-        secrets.put(yard.call(eve), "vision", "hf", VALUE)
-    secrets.put(yard.call(), "vision", "hf", VALUE)
+        secret_store.put(yard.call(eve), "vision", "hf", VALUE)
+    secret_store.put(yard.call(), "vision", "hf", VALUE)
     with pytest.raises(Forbidden):
-        secrets.delete(yard.call(bob), "vision", "hf")
+        secret_store.delete(yard.call(bob), "vision", "hf")
     with pytest.raises(NotFound):
-        secrets.get(yard.call(eve), "vision", "hf")
-    assert [r["name"] for r in secrets.page(yard.call(bob), None, after="", limit=9)] == ["hf"]
-    assert list(secrets.page(yard.call(eve), None, after="", limit=9)) == []
-    assert secrets.put(yard.call(eve), None, "own", VALUE)["version"] == 1  # one's own
+        secret_store.get(yard.call(eve), "vision", "hf")
+    assert [r["name"] for r in secret_store.page(yard.call(bob), None, after="", limit=9)] == ["hf"]
+    assert list(secret_store.page(yard.call(eve), None, after="", limit=9)) == []
+    assert secret_store.put(yard.call(eve), None, "own", VALUE)["version"] == 1  # one's own
 
 
 def test_T14_neither_answers_nor_the_audit_log_have_a_value(yard: Yard, keys: KeyFile) -> None:
-    made = secrets.put(yard.call(), "ann", "hf", VALUE)
-    secrets.put(yard.call(), "ann", "hf", VALUE + "x", description="d")
-    secrets.delete(yard.call(), "ann", "hf")
+    made = secret_store.put(yard.call(), "ann", "hf", VALUE)
+    secret_store.put(yard.call(), "ann", "hf", VALUE + "x", description="d")
+    secret_store.delete(yard.call(), "ann", "hf")
     noted = yard.tx.all(t.audit.select().order_by(t.audit.c.seq))
     told = [dict(row) for row in noted if row["action"].startswith("secret.")]
     assert [row["action"] for row in told] == ["secret.set", "secret.set", "secret.delete"]
@@ -89,8 +89,8 @@ def test_T14_a_row_in_the_place_of_another_opens_nothing(
     yard: Yard, keys: KeyFile, field: str
 ) -> None:
     yard.new_user("bob")
-    secrets.put(yard.call(), "ann", "mine", VALUE)
-    secrets.put(yard.call(), "bob", "theirs", "another-value")
+    secret_store.put(yard.call(), "ann", "mine", VALUE)
+    secret_store.put(yard.call(), "bob", "theirs", "another-value")
     mine = next(row for row in stored(yard) if row["name"] == "mine")
     theirs = next(row for row in stored(yard) if row["name"] == "theirs")
     change = {
@@ -108,7 +108,7 @@ def test_T14_a_row_in_the_place_of_another_opens_nothing(
 
 
 def test_one_items_missing_secret_is_no_matter_of_the_others(yard: Yard, keys: KeyFile) -> None:
-    secrets.put(yard.call(), "ann", "hf", VALUE)
+    secret_store.put(yard.call(), "ann", "hf", VALUE)
     given = secrets.values_for(yard.call(), [spec(A="hf"), spec(A="hf", B="gone"), {}])
     assert given[0] == {"A": VALUE}
     assert isinstance(given[1], RunyardError)
@@ -120,14 +120,14 @@ def test_a_job_gets_only_what_is_for_jobs_at_that_time(yard: Yard, keys: KeyFile
     with pytest.raises(Invalid) as caught:
         secrets.check_job(yard.call(), entity_id(yard), "ann", {"A": "hf", "B": "none"})
     assert len(caught.value.violations) == 2
-    secrets.put(yard.call(), "ann", "hf", VALUE)
+    secret_store.put(yard.call(), "ann", "hf", VALUE)
     with pytest.raises(Invalid, match="may not ask"):
         secrets.check_job(yard.call(), entity_id(yard), "ann", {"A": "hf"})
-    secrets.put(yard.call(), "ann", "hf", VALUE, for_jobs=True)
+    secret_store.put(yard.call(), "ann", "hf", VALUE, for_jobs=True)
     secrets.check_job(yard.call(), entity_id(yard), "ann", {"A": "hf"})
     item = {"secrets": merged({}, {"A": "hf"}, queue_entity="ann", run_entity="ann")}
     assert secrets.values_for(yard.call(), [item]) == [{"A": VALUE}]
-    secrets.put(yard.call(), "ann", "hf", VALUE, for_jobs=False)
+    secret_store.put(yard.call(), "ann", "hf", VALUE, for_jobs=False)
     (given,) = secrets.values_for(yard.call(), [item])
     assert isinstance(given, RunyardError)
 
@@ -139,7 +139,7 @@ def test_a_queue_names_secrets_that_exist_and_its_editor_may_write(
     yard.team("vision", bob="member")
     bob = yard.user("bob")
     owner = entity_id(yard, "vision")
-    secrets.put(yard.call(), "vision", "hf-token", VALUE)
+    secret_store.put(yard.call(), "vision", "hf-token", VALUE)
     secrets.check_queue(yard.call(), owner, "vision", {"A": Stored("hf-token")})
     with pytest.raises(Invalid, match=r"did you mean 'hf-token'"):
         secrets.check_queue(yard.call(), owner, "vision", {"A": Stored("hf-tokn")})
@@ -150,16 +150,16 @@ def test_a_queue_names_secrets_that_exist_and_its_editor_may_write(
 
 
 def test_a_secret_that_queues_name_is_deleted_by_force_alone(yard: Yard, keys: KeyFile) -> None:
-    secrets.put(yard.call(), "ann", "hf", VALUE)
+    secret_store.put(yard.call(), "ann", "hf", VALUE)
     queues.create(
         yard.call(), entity="ann", name="uses", resource="local-process",
         config={"secrets": {"A": "hf"}}, policy={},
     )  # fmt: skip
     with pytest.raises(Conflict, match="uses"):
-        secrets.delete(yard.call(), "ann", "hf")
-    secrets.delete(yard.call(), "ann", "hf", force=True)
+        secret_store.delete(yard.call(), "ann", "hf")
+    secret_store.delete(yard.call(), "ann", "hf", force=True)
     with pytest.raises(NotFound):
-        secrets.get(yard.call(), "ann", "hf")
+        secret_store.get(yard.call(), "ann", "hf")
 
 
 # -- to the agent ------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_a_secret_that_queues_name_is_deleted_by_force_alone(yard: Yard, keys: K
 
 @pytest.fixture
 def submit(yard: Yard, keys: KeyFile) -> Callable[[], str]:
-    secrets.put(yard.call(), "ann", "hf", VALUE)
+    secret_store.put(yard.call(), "ann", "hf", VALUE)
     queues.edit(yard.call(), "ann", "q", config={"secrets": {"A": "hf"}}, policy=None)
     return lambda: yard.submit("r")[0]
 
@@ -192,7 +192,7 @@ def test_an_item_without_its_secrets_is_claimed_and_fails(
     yard: Yard, submit: Callable[[], str]
 ) -> None:
     item = submit()
-    secrets.delete(yard.call(), "ann", "hf", force=True)
+    secret_store.delete(yard.call(), "ann", "hf", force=True)
     who = yard.register()
     (held,) = yard.lease(who)
     (answer,) = yard.move(who, wire.Claim(item_id=held.item_id, token=held.token))
@@ -215,7 +215,7 @@ def test_a_key_that_is_lost_is_said_when_a_secret_is_used(
     assert "not in" in answer.message
     assert "secrets.key" in answer.message
     with pytest.raises(Conflict, match="keys are not on this server"):
-        secrets.put(yard.call(), "ann", "new", VALUE)
+        secret_store.put(yard.call(), "ann", "new", VALUE)
     assert yard.register().held[0].secrets is None
 
 
@@ -224,7 +224,7 @@ def test_a_key_that_is_lost_is_said_when_a_secret_is_used(
 
 def test_all_rows_are_sealed_anew_in_bounded_batches(yard: Yard, keys: KeyFile) -> None:
     for n in range(7):
-        secrets.put(yard.call(), "ann", f"s{n}", VALUE + str(n))
+        secret_store.put(yard.call(), "ann", f"s{n}", VALUE + str(n))
     old, new = keys.key_id, keys.add_key()
     assert rows.key_ids(yard.tx) == {old}
     after, batches = "", []
@@ -242,7 +242,7 @@ def test_all_rows_are_sealed_anew_in_bounded_batches(yard: Yard, keys: KeyFile) 
 
 
 def test_what_no_key_opens_is_named_and_stays(yard: Yard, keys: KeyFile) -> None:
-    secrets.put(yard.call(), "ann", "lost", VALUE)
+    secret_store.put(yard.call(), "ann", "lost", VALUE)
     old = keys.key_id
     keys.add_key()
     keys.remove([old])

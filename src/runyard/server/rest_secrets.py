@@ -10,7 +10,7 @@ from runyard.domain.access import Kind
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
-from runyard.services import secrets
+from runyard.services import secret_store
 from runyard.store.db import Row
 from runyard.store.values import from_ms
 from runyard.wire import rest, rest_secrets
@@ -27,7 +27,7 @@ def add(app: FastAPI, edge: Edge) -> None:
         """List secrets: their names, never their values."""
         found = await edge.read(
             caller,
-            lambda call: secrets.page(call, entity, after=after(cursor), limit=limit + 1),
+            lambda call: secret_store.page(call, entity, after=after(cursor), limit=limit + 1),
         )
         return page(found, limit, lambda row: str(row["id"]), _secret)
 
@@ -35,7 +35,7 @@ def add(app: FastAPI, edge: Edge) -> None:
     @opens(Kind.USER)
     async def get_secret(entity: Named, name: Named, caller: Caller) -> rest_secrets.SecretOut:
         """Show all of a secret but its value."""
-        return _secret(await edge.read(caller, lambda call: secrets.get(call, entity, name)))
+        return _secret(await edge.read(caller, lambda call: secret_store.get(call, entity, name)))
 
     @app.put("/api/v1/secrets/{entity}/{name}", tags=["secrets"])
     @opens(Kind.USER)
@@ -45,7 +45,7 @@ def add(app: FastAPI, edge: Edge) -> None:
         """Write a secret, or its next version. The value is never shown again."""
         written = await edge.write(
             caller,
-            lambda call: secrets.put(
+            lambda call: secret_store.put(
                 call,
                 entity,
                 name,
@@ -63,7 +63,9 @@ def add(app: FastAPI, edge: Edge) -> None:
     ) -> rest_secrets.SecretOut:
         """Change a secret's description, or whether jobs may ask for it; not its value."""
         change = body.model_dump()
-        edited = await edge.write(caller, lambda call: secrets.edit(call, entity, name, **change))
+        edited = await edge.write(
+            caller, lambda call: secret_store.edit(call, entity, name, **change)
+        )
         return _secret(edited)
 
     @app.delete("/api/v1/secrets/{entity}/{name}", tags=["secrets"], status_code=204)
@@ -75,7 +77,7 @@ def add(app: FastAPI, edge: Edge) -> None:
         force: Annotated[bool, Query(description="Even while queues name it.")] = False,
     ) -> Response:
         """Delete a secret. Refused while queues name it, unless forced."""
-        await edge.write(caller, lambda call: secrets.delete(call, entity, name, force=force))
+        await edge.write(caller, lambda call: secret_store.delete(call, entity, name, force=force))
         return Response(status_code=204)
 
 

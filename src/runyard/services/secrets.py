@@ -1,5 +1,5 @@
 """
-The store of secrets: written by admins, handed to agents with a claim, shown to nobody.
+What secrets are for: who may name them, and what an agent gets when it claims an item.
 
 A value leaves the store in one place, `values_for`, towards the agent that has just claimed an
 item whose queue or job names it. No answer to a person has it, and no log, event or audit entry.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from runyard.domain import secrets as domain
 from runyard.domain.access import Action
@@ -19,137 +19,15 @@ from runyard.domain.errors import (
     NotFound,
     Rejected,
     RunyardError,
-    TooMuch,
     Violation,
 )
 from runyard.domain.secrets import Refs, Stored
 from runyard.services import sealing
-from runyard.services.audit import note
 from runyard.services.call import Call
 from runyard.store import secrets
-from runyard.store.db import Duplicate, Row
-from runyard.store.values import from_text
+from runyard.store.db import Row
 
-MAX_SECRETS: Final = 1000  # of one entity
-MAX_DESCRIPTION: Final = 500  # characters
 Given = dict[str, str] | RunyardError | None
-
-
-def put(
-    call: Call,
-    entity: str | None,
-    name: str,
-    value: str,
-    *,
-    description: str | None = None,
-    for_jobs: bool | None = None,
-) -> Row:
-    """Write a secret's next version. What is None stays as it is; at first "" and False.
-
-    Raises:
-        Invalid: name, value or description. TooMuch: the entity has `MAX_SECRETS`.
-        Conflict: somebody else wrote it at the same moment, or the keys are elsewhere.
-        NotFound, Forbidden: as `Call.entity`.
-    """
-    owner = call.entity(entity, Action.MANAGE_SECRETS)
-    domain.check_name(name)
-    domain.check_value(value)
-    _check_description(description)
-    before = secrets.get(call.tx, owner["id"], name)
-    if before is None and secrets.count(call.tx, owner["id"]) >= MAX_SECRETS:
-        raise TooMuch(f"{owner['name']} has {MAX_SECRETS:,} secrets; delete some first")
-    version = before["version"] + 1 if before else 1
-    sealed = seal(call, value.encode(), about(owner["id"], name, version))
-    was: dict[str, Any] = _noted(before) if before else {"description": "", "for_jobs": False}
-    _write(
-        call,
-        owner["id"],
-        name,
-        before,
-        version=version,
-        sealed=sealed,
-        description=was["description"] if description is None else description,
-        for_jobs=was["for_jobs"] if for_jobs is None else for_jobs,
-    )
-    after = secrets.get(call.tx, owner["id"], name)
-    assert after is not None
-    note(
-        call, "secret.set", name, entity_id=owner["id"],
-        before=was if before else None, after=_noted(after),
-    )  # fmt: skip
-    return after
-
-
-def edit(
-    call: Call,
-    entity: str,
-    name: str,
-    *,
-    description: str | None = None,
-    for_jobs: bool | None = None,
-) -> Row:
-    """Change what is said of a secret, and not its value. What is None stays.
-
-    Raises:
-        Invalid: the description. NotFound, Forbidden.
-    """
-    owner = call.entity(entity, Action.MANAGE_SECRETS)
-    before = get(call, owner["name"], name)
-    _check_description(description)
-    change = {"description": description, "for_jobs": for_jobs}
-    secrets.describe(call.tx, before["id"], {k: v for k, v in change.items() if v is not None})
-    after = get(call, owner["name"], name)
-    note(
-        call, "secret.edit", name, entity_id=owner["id"],
-        before=_noted(before), after=_noted(after),
-    )  # fmt: skip
-    return after
-
-
-def get(call: Call, entity: str, name: str) -> Row:
-    """Return what may be seen of a secret: everything but its value.
-
-    Raises:
-        NotFound, Forbidden.
-    """
-    owner = call.entity(entity, Action.SEE)
-    found = secrets.get(call.tx, owner["id"], name)
-    if found is None:
-        raise _unknown(owner["name"], name, secrets.names(call.tx, owner["id"]))
-    return found
-
-
-def page(call: Call, entity: str | None, *, after: str, limit: int) -> Sequence[Row]:
-    """Return secrets without their values, of one entity or of all that the caller may see."""
-    owners = call.visible()
-    if entity is not None:
-        owners = [call.entity(entity, Action.SEE)["id"]]
-    return secrets.page(call.tx, owners, after=after, limit=limit)
-
-
-def delete(call: Call, entity: str, name: str, *, force: bool = False) -> None:
-    """Delete a secret.
-
-    Its versions are gone for good. Without `force` nothing happens while queues name it: every
-    item of theirs would fail when it is claimed, which is rarely what somebody wants.
-
-    Raises:
-        Conflict: queues name it. NotFound, Forbidden.
-    """
-    owner = call.entity(entity, Action.MANAGE_SECRETS)
-    found = get(call, owner["name"], name)
-    using = _queues_with(call, owner["id"], name)
-    if using and not force:
-        raise Conflict(
-            f"secret {name!r} is named by {len(using)} queues: {', '.join(using[:5])}",
-            hint="take it out of their configuration first, or add --force: their items then "
-            "fail when an agent claims them",
-        )
-    secrets.remove(call.tx, found["id"])
-    note(call, "secret.delete", name, entity_id=owner["id"], before=_noted(found))
-
-
-# -- references --------------------------------------------------------------------------
 
 
 def check_queue(
@@ -171,7 +49,7 @@ def check_queue(
         return
     known = secrets.names(call.tx, entity_id)
     wrong = [
-        Violation(f"{domain.KEY}.{variable}", _unknown(entity, name, known).message)
+        Violation(f"{domain.KEY}.{variable}", unknown(entity, name, known).message)
         for variable, name in stored.items()
         if name not in known
     ]
@@ -192,7 +70,7 @@ def check_job(call: Call, entity_id: str, entity: str, wanted: Mapping[str, str]
     for variable, name in wanted.items():
         path = f"source.secrets.{variable}"
         if name not in known:
-            wrong.append(Violation(path, _unknown(entity, name, known).message))
+            wrong.append(Violation(path, unknown(entity, name, known).message))
         elif not known[name]:
             wrong.append(Violation(path, f"{_not_for_jobs(name)} of {entity}"))
     if wrong:
@@ -245,32 +123,6 @@ def seal(call: Call, value: bytes, about: bytes) -> sealing.Sealed:
     return sealer.seal(value, about)
 
 
-def _write(
-    call: Call,
-    entity_id: str,
-    name: str,
-    before: Row | None,
-    *,
-    version: int,
-    sealed: sealing.Sealed,
-    description: str,
-    for_jobs: bool,
-) -> None:
-    more: dict[str, Any] = {
-        "key_id": sealed.key_id, "sealed": sealed.data, "for_jobs": for_jobs,
-        "description": description, "by": call.actor.name, "now": call.now,
-    }  # fmt: skip
-    raced = Conflict(f"secret {name!r} was written by somebody else at this moment")
-    if before is not None:
-        if not secrets.replace(call.tx, before["id"], version=version, **more):
-            raise raced
-        return
-    try:
-        secrets.add(call.tx, secret_id=call.new_id(), entity_id=entity_id, name=name, **more)
-    except Duplicate as error:
-        raise raced from error
-
-
 def _value(call: Call, ref: Stored, rows: Mapping[tuple[str, str], Row]) -> str:
     row = rows.get((ref.entity, ref.name))
     if row is None:
@@ -304,29 +156,8 @@ def _pairs(wanted: Iterable[Mapping[str, Stored]]) -> set[tuple[str, str]]:
     return {(ref.entity, ref.name) for refs in wanted for ref in refs.values()}
 
 
-def _queues_with(call: Call, entity_id: str, name: str) -> list[str]:
-    found = []
-    for row in secrets.queue_configs(call.tx, entity_id):
-        given = from_text(row["config"]).get(domain.KEY)
-        if isinstance(given, Mapping) and name in given.values():
-            found.append(row["name"])
-    return found
-
-
-def _check_description(text: str | None) -> None:
-    if text is not None and len(text) > MAX_DESCRIPTION:
-        raise Invalid(f"description: {MAX_DESCRIPTION} characters at most")
-
-
-def _noted(row: Row) -> dict[str, Any]:
-    return {
-        "version": row["version"],
-        "description": row["description"],
-        "for_jobs": bool(row["for_jobs"]),
-    }
-
-
-def _unknown(entity: str, name: str, known: Iterable[str]) -> NotFound:
+def unknown(entity: str, name: str, known: Iterable[str]) -> NotFound:
+    """Return the refusal of a secret that is not there, with the nearest of those that are."""
     near = difflib.get_close_matches(name, list(known), n=1)
     told = f"; did you mean {near[0]!r}?" if near else ""
     return NotFound(f"{entity} has no secret {name!r}{told}", hint="runyard secret list")
