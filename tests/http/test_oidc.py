@@ -344,6 +344,16 @@ def test_who_was_let_in_once_loses_everything_groups_gave(logins: Logins) -> Non
     assert len(logins.noted("login.refuse")) == 1
 
 
+def test_T17_groups_that_give_something_do_not_let_in(logins_with: Callable[..., Logins]) -> None:
+    logins = logins_with(oidc_allowed_groups=("ml-eng",))
+    assert logins.teams(groups=["ml-eng", "root"]) == {"vision": "member"}
+    assert "none of your groups" in logins.refused(groups=["sight", "root"])
+    for team in ("vision", "seeing"):
+        answer = logins.world.admin("GET", f"/teams/{team}/members")
+        assert answer.status_code == 404 or answer.json()["data"] == []
+    assert logins.world.admin.ok("GET", "/users/ada")["is_admin"] is False
+
+
 def test_a_disabled_user_does_not_log_in(logins: Logins) -> None:
     code = logins.ended()["code"]
     logins.world.admin.ok("PATCH", "/users/ada", json={"disabled": True})
@@ -376,6 +386,13 @@ def test_an_account_is_linked_by_an_address_that_an_admin_entered(
     assert logins.me()["name"] == "lovelace"
     assert logins.me(sub="u-2")["name"] == "ada"  # one account is one person's
     assert len(logins.noted("login.link")) == 1
+
+
+def test_T18_nothing_is_linked_by_an_address_of_two(logins_with: Callable[..., Logins]) -> None:
+    logins = logins_with(oidc_link_by_email=True)
+    logins.world.user("countess")
+    logins.world.admin.ok("PATCH", "/users/countess", json={"email": "ada@example.org"})
+    assert link(logins) == "ada"
 
 
 def test_T18_nothing_is_linked_unless_the_operator_wants_it(
@@ -685,14 +702,15 @@ def test_T18_a_challenge_is_one_of_S256(logins: Logins) -> None:
 
 
 ELSEWHERE = [
-    "https://evil.example/", "http://evil.example:80/", "http://127.0.0.1/", "//evil.example",
-    "http://127.0.0.1:80@evil.example/", "http://127.0.0.1:80.evil.example/", "http://127.0.0.1:0/",
-    "http://127.0.0.1:99999/", "http://127.0.0.1:80\\@evil.example", "http://localhost:80/",
-    "https://127.0.0.1:80/", "http://127.0.0.1:80/?x=1", "http://127.0.0.1:80/#x", "javascript:1",
-    "http://127.0.0.1:80/..//evil.example", "http://127.0.0.1:80/\r\nSet-Cookie:x=1", "/login",
-    "http://127.0.0.1:8080/login/", "http://2130706433:80/", "http://127.1:80/", "http://[::]:80/",
+    "https://evil.example/x", "http://evil.example:80/x", "http://127.0.0.1/x", "//evil.example/x",
+    "http://127.0.0.1:80@evil.example/x", "http://127.0.0.1:80.evil.example/x", "/login",
+    "http://127.0.0.1:0/x", "http://127.0.0.1:99999/x", "http://127.0.0.1:65536/x",
+    "http://127.0.0.1:80\\@evil.example/x", "http://localhost:80/x", "https://127.0.0.1:80/x",
+    "http://127.0.0.1:80/x?x=1", "http://127.0.0.1:80/x#x", "javascript:1", "http://127.0.0.1:-1/x",
+    "http://127.0.0.1:80/..", "http://127.0.0.1:80/x\r\nSet-Cookie:x=1", "http://127.1:80/x",
+    "http://127.0.0.1:8080/login?x=1", "http://2130706433:80/x", "http://[::]:80/x",
     "http://127.0.0.1:80//evil.example", " http://127.0.0.1:80/x", "http://127.0.0.1:80/x\n",
-    "http://127.0.0.1:٣/x",
+    "http://127.0.0.1:٣/x", "http://127x0.0.1:80/x", "HTTP://evil.example:80/x", "http://[::1]/x",
 ]  # fmt: skip
 
 
@@ -709,6 +727,32 @@ def test_a_login_leads_back_to_this_machine_and_to_the_servers_own_page(logins: 
     for uri in ("http://127.0.0.1:1/a", "http://[::1]:65535/a/b", "http://127.0.0.1:80",
                 "http://127.0.0.1:8080/login"):  # fmt: skip
         logins.begin(redirect_uri=uri)
+
+
+def test_T20_odd_requests_are_refused_and_nobody_stumbles(logins: Logins) -> None:
+    address, cookie = logins.begin()
+    state = logins.visit(address)["state"]
+    odd = ("", "\0", "é", "\r\nX: y", "x" * 4096, "%00", "😀")
+    for text in odd:
+        for query in ({"state": text, "code": "c"}, {"state": state, "code": text or "\0"}):
+            answer = logins.finish(query, cookie)
+            assert answer.status_code in (303, 401), (text, answer.text)
+        body = {"code": text, "verifier": text}
+        answer = logins.world.caller(None)("POST", "/login/exchange", json=body)
+        assert answer.status_code in (401, 422)
+        query = {"challenge": challenge_of(VERIFIER), "state": text[:128], "redirect_uri": BACK}
+        assert logins.get("/api/v1/login/oidc", query).status_code == 303
+    for cookies in (
+        b"runyard-login=\xff\xfe",
+        b"runyard-login",
+        b";;=;",
+        b"runyard-login=gAAAAA==",
+    ):
+        headers = {"Cookie": cookies}
+        path = f"/api/v1/login/oidc/callback?code=c&state={state}"
+        answer = logins.world.http.get(path, headers=headers, follow_redirects=False)
+        assert answer.status_code == 401
+    assert logins.users() == ["admin"]
 
 
 def test_the_cookie_is_for_this_host_and_no_script(logins_with: Callable[..., Logins]) -> None:
