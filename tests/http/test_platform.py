@@ -208,6 +208,19 @@ def test_what_the_caller_may_not_see_is_left_out_of_an_export_and_never_pruned(
             planned(as_bob, read_text(HEAD + "teams: {vision: {hooks: {}}}"), prune=True)
 
 
+def test_a_role_may_be_one_that_the_server_has_or_the_document_makes(api: Api, live: World) -> None:
+    live.user("bob")
+    apply(
+        api,
+        "teams: {vision: {roles: {keeper: {permissions: [submit, operate]}}, "
+        "members: {admin: admin, bob: keeper}}}",
+    )
+    assert not apply(api, "teams: {vision: {members: {bob: keeper}}}").differs
+    with pytest.raises(Conflict) as caught:
+        apply(api, "teams: {vision: {members: {bob: keepr}}}")
+    assert "no role 'keepr'; did you mean keeper?" in str(caught.value.violations[0])
+
+
 def test_notifications_of_ones_own_are_no_part_of_a_platform(api: Api, live: World) -> None:
     bob = live.user("bob")
     apply(api, "users: {bob: {email: bob@example.org}}\nteams: {vision: {members: {bob: member}}}")
@@ -243,13 +256,15 @@ def test_secrets_without_a_value_stop_everything_before_it_begins(
     monkeypatch.delenv("HF_TOKEN")
     text = (
         "teams: {vision: {secrets: {a: {from_env: HF_TOKEN}, b: {from_file: /none}, "
-        "c: {from_env: CHAT_URL}}}}"
+        "c: {from_env: CHAT_URL}, d: {from_env: EMPTY}}}}"
     )
+    monkeypatch.setenv("EMPTY", "")
     with pytest.raises(Exception, match="secrets have no value") as caught:
         apply(api, text)
     assert [one.message for one in caught.value.violations] == [
         "the environment variable HF_TOKEN is not set here",
         "the file /none cannot be read: No such file or directory",
+        "the environment variable EMPTY is not set here",
     ]
     assert not list(api.teams())
 
