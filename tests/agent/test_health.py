@@ -120,3 +120,17 @@ async def test_what_never_answers_is_given_up(tmp_path: Path, monkeypatch) -> No
 
 def test_this_host_has_what_the_agent_needs() -> None:
     assert {"python", "uv", "git"} <= health.tools().keys()
+
+
+async def test_a_driver_that_breaks_is_found_wanting_and_breaks_nothing(
+    tmp_path: Path, monkeypatch
+) -> None:
+    one = host(tmp_path)
+    (driver,) = one.drivers()
+
+    async def broken():
+        raise RuntimeError("oops")
+
+    monkeypatch.setattr(driver, "check", broken)
+    monkeypatch.setattr(driver, "disks", broken)
+    assert "oops" in (await found(one))["scripted"]

@@ -232,3 +232,18 @@ async def test_an_agent_whose_host_is_ill_stays_aside(
         assert [c.name for c in double.checks[0] if not c.ok] == ["disk"]
         monkeypatch.setattr("runyard.agent.health.MIN_FREE", 0)
         await until(lambda: not double.set_aside)
+
+
+async def test_what_is_amiss_is_said_before_the_first_lease_and_stops_nothing(
+    machine: Machine,
+    double: Double,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("runyard.agent.health.MIN_FREE", 1 << 60)
+    double.submit("i1", spec(source=code(double, a_py=""), overrides={"entry_point": ["true"]}))
+    async with machine.process():
+        await double.until("i1")
+    printed = capsys.readouterr()
+    assert "check failed" in printed.out + printed.err
+    assert double.checks == []
