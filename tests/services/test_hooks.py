@@ -456,6 +456,9 @@ def test_who_has_left_a_team_is_no_longer_told_of_what_was_theirs(yard, people):
     left = [hook.name for hook in rows.enabled(yard.tx)]
     yard.tx.run(update(t.users).values(disabled_at=1))
     assert (told, left, rows.enabled(yard.tx)) == (["mine", "own"], ["own"], [])
+    yard.submit("a")
+    people.follow()
+    assert not notifying.has_news(people.call())  # nor is it read again and again
 
 
 def test_a_queue_without_an_agent_is_told_once_for_each_absence(yard, people):

@@ -33,14 +33,13 @@ def follow(call: Call, url: str) -> tuple[int, bool]:
 
     `url` is the server's, for links.
     """
-    found = rows.enabled(call.tx)
     cursor = rows.cursor(call.tx, hooks.CURSOR)
-    if not found or cursor is None:  # who makes the first hook sets the cursor
+    if cursor is None:  # who makes the first hook sets it
         return 0, False
     to, _ = views.settled(call.tx, cursor, now=call.now, limit=_EVENTS)
     if to == cursor or not rows.swap_cursor(call.tx, hooks.CURSOR, cursor, to):
         return 0, False
-    made = []
+    found, made = rows.enabled(call.tx), []
     for row in events.moves(call.tx, cursor, to):
         event = event_of(row["was"], row["became"], RunState(row["run_state"]))
         at = from_ms(row["at"])
