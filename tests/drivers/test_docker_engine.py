@@ -163,14 +163,14 @@ async def test_a_registry_that_worked_before_and_is_out_of_reach_is_the_hosts_fa
 
 
 async def test_the_engine_knows_where_its_images_came_from(driver: DockerDriver) -> None:
-    assert all("/" not in registry for registry in await driver._registries() - {HUB})
+    assert all("/" not in registry for registry in await driver._images.registries() - {HUB})
 
 
 def know(driver: DockerDriver, monkeypatch: pytest.MonkeyPatch, *registries: str) -> None:
     async def known() -> set[str]:
         return set(registries)
 
-    monkeypatch.setattr(driver, "_registries", known)
+    monkeypatch.setattr(driver._images, "registries", known)
 
 
 async def test_a_registry_that_is_down_is_no_obstacle_to_a_local_copy(

@@ -80,7 +80,7 @@ async def test_an_engine_that_is_not_there_has_begun_nothing(tmp_path: Path) -> 
         tmp_path / "agent", DockerSettings(host=f"unix://{tmp_path}/none.sock"), host_env={}
     )
     for is_podman in (None, False):  # not asked yet, and as it was found when one was there
-        driver._podman = is_podman
+        driver._engine._podman = is_podman
         with pytest.raises(Unreached, match="no container engine"):
             await driver.submit(Workload("ry-a-1", image="busybox"))
     with pytest.raises(Unavailable):

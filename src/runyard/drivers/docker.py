@@ -20,14 +20,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import aiodocker
-import aiohttp
-
-from runyard.domain.errors import HostFault, Rejected, Unavailable
+from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.workloads import Handle, Observation, Phase, Workload
 from runyard.drivers.base import Capabilities, Unreached
-from runyard.drivers.docker_auth import login_for, registry_of, with_registry
-from runyard.drivers.docker_faults import is_of_host, is_of_way
+from runyard.drivers.docker_engine import CONFLICT, FOREVER, NOT_FOUND, REFUSALS, Engine
+from runyard.drivers.docker_images import Images
 from runyard.drivers.docker_request import (
     KEY_LABEL,
     ROOT_LABEL,
@@ -44,22 +41,15 @@ from runyard.drivers.docker_secrets import (
     with_shell,
     without_mount,
 )
-from runyard.drivers.docker_settings import DockerSettings, Pull, parse_docker_settings
+from runyard.drivers.docker_settings import DockerSettings, parse_docker_settings
 from runyard.drivers.docker_state import observed
 from runyard.drivers.docker_stream import Frames
 from runyard.drivers.roots import check_key, key_of, root_id
 from runyard.drivers.vault import Vault, places
 
-_SOCKET: Final = "unix:///var/run/docker.sock"
-_UNIX: Final = "unix://"
-_ANSWER: Final = aiohttp.ClientTimeout(total=120, sock_connect=10)  # seconds
-_FOREVER: Final = aiohttp.ClientTimeout(sock_connect=10)
-_STALLED: Final = 30.0  # seconds without progress, after which a pull is given up
 _LOG_PAUSE: Final = 0.2  # seconds
 _MOMENT: Final = 1.0  # seconds between two things that belong together
 _LOOK: Final = 0.05  # seconds
-_REFUSALS: Final = (Rejected, HostFault)
-_NOT_FOUND, _CONFLICT, _NO_ENGINE = 404, 409, 900  # 900 is aiodocker's for "no connection"
 
 _Request = Mapping[str, Any]
 
@@ -78,12 +68,10 @@ class DockerDriver:
         self._settings = settings or DockerSettings()
         self._host_env = dict(os.environ if host_env is None else host_env)
         self._root, self._id = root, ""
-        self._address = self._settings.host or self._host_env.get("DOCKER_HOST") or _SOCKET
-        self._podman: bool | None = None
-        self._engine: aiodocker.Docker | None = None
-        self._connector: aiohttp.BaseConnector | None = None
+        self._engine = Engine(self._settings.host, self._host_env)
+        self._images = Images(self._engine, self._settings.pull, self._host_env)
         self._shells: dict[str, bool] = {}  # by image: whether it has one
-        self._copies = not self._address.startswith(_UNIX)
+        self._copies = not self._engine.is_here
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @classmethod
@@ -97,8 +85,8 @@ class DockerDriver:
 
     async def check(self) -> None:
         try:
-            with self._asking("version"):
-                await self._docker().version()
+            with self._engine.asking("version"):
+                await self._engine.client().version()
         except Unavailable as error:
             raise Rejected(
                 error.message,
@@ -108,10 +96,12 @@ class DockerDriver:
 
     async def disks(self) -> Collection[Path]:
         """Return where a local engine keeps images and containers, if this process sees it."""
-        if not self._address.startswith(_UNIX):
+        if not self._engine.is_here:
             return ()
-        with self._asking("info"):
-            root = Path((await self._docker().system.info()).get("DockerRootDir") or "/nowhere")
+        with self._engine.asking("info"):
+            root = Path(
+                (await self._engine.client().system.info()).get("DockerRootDir") or "/nowhere"
+            )
         return [root] if await asyncio.to_thread(root.is_dir) else []
 
     def render(self, workload: Workload, /) -> Mapping[str, Any]:
@@ -123,7 +113,7 @@ class DockerDriver:
         request = container_request(workload, self._host(files))
         platform = request.pop("Platform", None)
         with _nothing_begun():
-            is_podman = await self._is_podman()
+            is_podman = await self._engine.is_podman()
         if is_podman:
             request["HostConfig"].pop("Init")  # needs a program that podman does not bring
         try:
@@ -136,26 +126,26 @@ class DockerDriver:
     async def watch(self, handle: Handle, /) -> AsyncGenerator[Observation, None]:
         key, last = self._key(handle), None
         while True:
-            seen = observed(await self._inspect(key))
+            seen = observed(await self._engine.inspect(key))
             if seen != last:
                 yield seen
                 last = seen
             if seen.phase.is_final:
                 return
             if seen.phase is Phase.RUNNING:
-                await self._wait(key)
+                await self._engine.wait(key)
             else:
                 await asyncio.sleep(_LOOK)
 
     async def stop(self, handle: Handle, /, *, grace: timedelta) -> None:
         key = self._key(handle)
-        seen = observed(await self._inspect(key))
+        seen = observed(await self._engine.inspect(key))
         if seen.phase is Phase.QUEUED:
             await self._delete(key)  # created, and now it can never be started
         elif not seen.phase.is_final:
-            with self._asking(key, unless=(_NOT_FOUND,)):
-                await self._container(key).stop(t=math.ceil(grace.total_seconds()))
-            if not observed(await self._inspect(key)).phase.is_final:
+            with self._engine.asking(key, unless=(NOT_FOUND,)):
+                await self._engine.container(key).stop(t=math.ceil(grace.total_seconds()))
+            if not observed(await self._engine.inspect(key)).phase.is_final:
                 raise Unavailable(f"the engine has not ended container {key} yet")
 
     async def logs(self, handle: Handle, /, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
@@ -165,10 +155,10 @@ class DockerDriver:
         followed. podman loses and reorders lines all along, so there the whole log is read
         again and again, the more rarely the longer it is.
         """
-        key, follows = self._key(handle), not await self._is_podman()
+        key, follows = self._key(handle), not await self._engine.is_podman()
         clock = asyncio.get_running_loop().time
         while True:
-            ended = observed(await self._inspect(key)).phase.is_final
+            ended = observed(await self._engine.inspect(key)).phase.is_final
             began, skip = clock(), offset
             async with aclosing(self._read(key, follow=follows and not ended, skip=skip)) as output:
                 async for piece in output:
@@ -183,16 +173,16 @@ class DockerDriver:
 
     async def _read(self, key: str, *, follow: bool, skip: int) -> AsyncGenerator[bytes, None]:
         """Yield output after `skip` bytes, as far as the engine sends it."""
-        found = await self._inspect(key)
+        found = await self._engine.inspect(key)
         if found is None:
             return
         frames = Frames(skip=skip, is_raw=bool(found["Config"].get("Tty")))
-        engine = self._docker()
+        engine = self._engine.client()
         address = f"{engine.docker_host}/{engine.api_version}/containers/{key}/logs"
         ask = {"stdout": "1", "stderr": "1", "follow": str(int(follow))}
-        with self._asking(f"the output of {key}"):
-            async with engine.session.get(address, params=ask, timeout=_FOREVER) as answer:
-                if answer.status == _NOT_FOUND:
+        with self._engine.asking(f"the output of {key}"):
+            async with engine.session.get(address, params=ask, timeout=FOREVER) as answer:
+                if answer.status == NOT_FOUND:
                     return
                 answer.raise_for_status()
                 async for piece in answer.content.iter_any():
@@ -202,44 +192,31 @@ class DockerDriver:
     async def _ends_within(self, key: str, seconds: float) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._wait(key)
-        return observed(await self._inspect(key)).phase.is_final
-
-    async def _is_podman(self) -> bool:
-        if self._podman is None:
-            with self._asking("version"):
-                version = await self._docker().version()
-            parts = version.get("Components") or ()
-            self._podman = any("podman" in part["Name"].lower() for part in parts)
-        return self._podman
+                await self._engine.wait(key)
+        return observed(await self._engine.inspect(key)).phase.is_final
 
     async def discard(self, handle: Handle, /) -> None:
         await self._delete(self._key(handle))
 
     async def leftovers(self, keep: Collection[str], /) -> Collection[Handle]:
         filters = {"label": [f"{ROOT_LABEL}={self._root_id()}"]}
-        with self._asking("the list of containers"):
-            found = await self._docker().containers.list(all=True, filters=filters)
+        with self._engine.asking("the list of containers"):
+            found = await self._engine.client().containers.list(all=True, filters=filters)
         keys = {container["Labels"][KEY_LABEL] for container in found}
         keys |= set(await asyncio.to_thread(self._vault().workloads))
         return [self._handle(key) for key in sorted(keys) if key not in keep]
 
     async def close(self) -> None:
-        if self._engine is not None:
-            await self._engine.close()
-            self._engine = None
-        if self._connector is not None:
-            await self._connector.close()
-            self._connector = None
+        await self._engine.close()
 
     async def _bring_up(
         self, key: str, request: _Request, platform: str | None, secrets: Mapping[str, str]
     ) -> dict[str, Any] | None:
         """Create and start the container, if nobody has before; return it as it was then."""
         with _nothing_begun():
-            found = await self._inspect(key)
+            found = await self._engine.inspect(key)
             if found is None:
-                await self._provide(request["Image"], platform)
+                await self._images.provide(request["Image"], platform)
         if found is not None:
             found = await self._started_by_another(key, found)
         elif secrets:
@@ -257,19 +234,19 @@ class DockerDriver:
     ) -> dict[str, Any] | None:
         """Create a container that gets secrets: as mounted files, and by a shell if it has one."""
         there = await asyncio.to_thread(self._vault().write, key, secrets)
-        image = await self._image(request["Image"])
+        image = await self._engine.image(request["Image"])
         asked = without_mount(request) if self._copies else request
         try:
             if self._shells.get(image["Id"], True):
                 found = await self._create(key, with_shell(asked, image["Config"] or {}))
-                if image["Id"] in self._shells or await self._has_shell(key):
+                if image["Id"] in self._shells or await self._engine.has_file(key, SHELL):
                     self._shells[image["Id"]] = True
                     return found
                 self._shells[image["Id"]] = False
                 await self._delete(key)
                 await asyncio.to_thread(self._vault().write, key, secrets)
             return await self._create(key, with_files(asked, secrets))
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if self._copies or str(there) not in error.message:
                 await asyncio.to_thread(self._vault().remove, key)
                 raise
@@ -284,37 +261,20 @@ class DockerDriver:
             await asyncio.to_thread(self._vault().write, key, secrets)
         else:
             await asyncio.to_thread(self._vault().remove, key)
-            with self._asking(key):
-                await self._container(key).put_archive(  # type: ignore[no-untyped-call]
-                    "/", archive(secrets)
-                )
-
-    async def _has_shell(self, key: str) -> bool:
-        engine = self._docker()
-        address = f"{engine.docker_host}/{engine.api_version}/containers/{key}/archive"
-        with self._asking(f"the files of {key}"):
-            async with engine.session.head(address, params={"path": SHELL}) as answer:
-                if answer.status != _NOT_FOUND:
-                    answer.raise_for_status()
-                return answer.status != _NOT_FOUND
-
-    async def _image(self, name: str) -> dict[str, Any]:
-        with self._asking(name):
-            return await self._docker().images.inspect(name)
-        raise AssertionError("unreachable")
+            await self._engine.copy_in(key, archive(secrets))
 
     async def _create(self, key: str, request: _Request) -> dict[str, Any] | None:
         try:
-            with self._asking(key):
-                await self._docker().containers.create(dict(request), name=key)
-                return await self._inspect(key)
-        except _REFUSALS:  # is the name taken? Docker's and podman's answers to that differ
-            found = await self._inspect(key)
+            with self._engine.asking(key):
+                await self._engine.client().containers.create(dict(request), name=key)
+                return await self._engine.inspect(key)
+        except REFUSALS:  # is the name taken? Docker's and podman's answers to that differ
+            found = await self._engine.inspect(key)
             for _ in range(round(_MOMENT / _LOOK)):
                 if found is not None:
                     return await self._started_by_another(key, found)
                 await asyncio.sleep(_LOOK)  # podman reserves a name before it knows it
-                found = await self._inspect(key)
+                found = await self._engine.inspect(key)
             raise
 
     async def _started_by_another(
@@ -335,131 +295,28 @@ class DockerDriver:
             if observed(found).phase is not Phase.QUEUED:
                 break
             await asyncio.sleep(_LOOK)
-            found = await self._inspect(key)
+            found = await self._engine.inspect(key)
         return found
 
     async def _start(self, key: str) -> None:
         try:
-            with self._asking(key):
-                await self._container(key).start()
-        except _REFUSALS:
+            with self._engine.asking(key):
+                await self._engine.container(key).start()
+        except REFUSALS:
             await self._delete(key)  # it would be in the way of the next attempt's inspection
             raise
-
-    async def _provide(self, image: str, platform: str | None) -> None:
-        """See to it that the engine has the image; a registry that is down is no obstacle."""
-        is_fixed = "@sha256:" in image  # the same for ever: nothing newer can be pulled
-        local, policy = await self._has_image(image), self._settings.pull
-        if local and (is_fixed or policy is not Pull.ALWAYS):
-            return
-        if policy is Pull.NEVER:
-            raise Rejected(
-                f"image {image} is not on this host, and the agent's settings say `pull: never`",
-                hint=f"docker pull {image}",
-            )
-        try:
-            await self._pull(image, platform)
-        except (*_REFUSALS, TimeoutError) as error:
-            if not local:
-                is_hosts = await self._is_of_host(image, error)
-                raise (HostFault if is_hosts else Rejected)(
-                    f"image {image} is not on this host and cannot be pulled: "
-                    f"{str(error) or f'no progress for {_STALLED:.0f} s'}",
-                    hint=f"try it by hand: docker pull {image}",
-                ) from error
-
-    async def _is_of_host(self, image: str, error: Exception) -> bool:
-        """Whether an image cannot be pulled by this host's fault, or its network's.
-
-        A registry that this host has never had anything from may as well be misspelt. An engine
-        that never had anything from anywhere is under suspicion itself.
-        """
-        if isinstance(error, HostFault):
-            return True
-        if isinstance(error, Rejected) and not is_of_way(error.message):
-            return False
-        known = await self._registries()
-        return not known or registry_of(image) in known
-
-    async def _registries(self) -> set[str]:
-        """Return the registries that the engine's images came from or went to."""
-        with self._asking("the list of images"):
-            images = await self._docker().images.list()
-        digests = [digest for image in images for digest in image.get("RepoDigests") or ()]
-        return {registry_of(digest) for digest in digests if not digest.startswith("<none>")}
-
-    async def _pull(self, image: str, platform: str | None) -> None:
-        now = asyncio.get_running_loop().time
-        login = await asyncio.to_thread(login_for, image, self._host_env)
-        source = with_registry(image) if login else image
-        async with asyncio.timeout(_STALLED) as patience:
-            with self._asking(image):
-                async for _ in self._docker().images.pull(
-                    source, auth=login, platform=platform, stream=True
-                ):
-                    patience.reschedule(now() + _STALLED)
-
-    async def _has_image(self, image: str) -> bool:
-        with self._asking(image, unless=(_NOT_FOUND,)):
-            await self._docker().images.inspect(image)
-            return True
-        return False
-
-    async def _inspect(self, key: str) -> dict[str, Any] | None:
-        """Return what the engine says of the container; None if it says there is none."""
-        with self._asking(key, unless=(_NOT_FOUND,)):
-            return await self._container(key).show()
-        return None
-
-    async def _wait(self, key: str) -> None:
-        with self._asking(key, unless=(_NOT_FOUND,)):
-            await self._container(key).wait(timeout=_FOREVER)
 
     async def _delete(self, key: str) -> None:
         """Delete the container and its secrets, and wait until it is gone.
 
         Another may be deleting it too.
         """
-        while await self._inspect(key) is not None:
-            with self._asking(key, unless=(_NOT_FOUND, _CONFLICT)):
-                await self._container(key).delete(force=True, v=True)
+        while await self._engine.inspect(key) is not None:
+            with self._engine.asking(key, unless=(NOT_FOUND, CONFLICT)):
+                await self._engine.container(key).delete(force=True, v=True)
                 continue
             await asyncio.sleep(_LOOK)
         await asyncio.to_thread(self._vault().remove, key)
-
-    @contextmanager
-    def _asking(self, what: str, *, unless: Collection[int] = ()) -> Iterator[None]:
-        """Translate the client's errors; leave the block quietly on a status in `unless`.
-
-        Raises:
-            Unavailable: no connection, or one that broke.
-            Rejected, HostFault: the engine's answer was no, with its own words.
-        """
-        try:
-            yield
-        except aiodocker.DockerError as error:
-            if error.status == _NO_ENGINE:
-                raise Unavailable(f"no container engine at {self._address}") from error
-            if error.status not in unless:
-                refusal = HostFault if is_of_host(str(error.message)) else Rejected
-                raise refusal(f"the engine refuses {what}: {error.message}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"the engine at {self._address} broke off: {error}") from error
-
-    def _docker(self) -> aiodocker.Docker:
-        """Return the client, made when first needed: it belongs to the running event loop."""
-        if self._engine is None:
-            address = self._address
-            if address.startswith(_UNIX):  # no limit: every follower holds a connection
-                self._connector = aiohttp.UnixConnector(address.removeprefix(_UNIX), limit=0)
-                address = f"{_UNIX}localhost"
-            elif self._host_env.get("DOCKER_TLS_VERIFY") != "1":
-                self._connector = aiohttp.TCPConnector(limit=0)
-            self._engine = aiodocker.Docker(address, connector=self._connector, timeout=_ANSWER)
-        return self._engine
-
-    def _container(self, key: str) -> aiodocker.containers.DockerContainer:
-        return self._docker().containers.container(key)
 
     def _host(self, secrets: str) -> EngineHost:
         is_linux = sys.platform == "linux"
