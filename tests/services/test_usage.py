@@ -170,6 +170,15 @@ def test_what_failed_to_start_or_was_lost_has_an_end(yard: Yard) -> None:
     assert report(yard).total == Figures(2, 2, HOUR + HOUR // 10, 0, 0)
 
 
+def test_what_was_never_closed_does_not_count_for_ever(yard: Yard) -> None:
+    who = yard.register()
+    yard.submit("r")
+    run(yard, who, starts=0, lasts=1)
+    yard.tx.connection.exec_driver_sql("UPDATE attempts SET ended_at = NULL")
+    yard.later(days=9)
+    assert report(yard).total == Figures()
+
+
 def test_the_start_is_the_first_sight_of_a_running_workload(yard: Yard) -> None:
     who = yard.register()
     yard.submit("r")

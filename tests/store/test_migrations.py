@@ -1,9 +1,16 @@
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, select
 
+from runyard.services import sweeping
 from runyard.store import migrate
-from runyard.store.tables import metadata
+from runyard.store.tables import attempts, metadata
+from runyard.wire import agent as wire
+from tests.services.conftest import Yard
+
+_ATTEMPTS = select(attempts.c.claimed_at, attempts.c.started_at, attempts.c.ended_at).order_by(
+    attempts.c.item_id
+)
 
 
 def test_the_migrations_build_what_the_tables_say(database):
@@ -45,3 +52,29 @@ def test_down_and_up_again_leaves_the_same_schema(database):
 def test_upgrading_twice_changes_nothing(database):
     migrate.upgrade(database)
     migrate.check(database)
+
+
+def test_attempts_of_an_older_version_get_their_start_and_end(database):
+    with database.begin() as tx:
+        yard = Yard(tx)
+        who = yard.register()
+        yard.submit("ran", "lost")
+        held = yard.claimed(who)
+        yard.later(seconds=5)
+        running = wire.Observe(item_id=held.item_id, token=held.token, phase="running")
+        yard.move(who, running)
+        yard.later(seconds=60)
+        final = wire.Observe(item_id=held.item_id, token=held.token, phase="exited", exit_code=0)
+        yard.move(who, final)
+        yard.claimed(who)
+        yard.later(hours=1)
+        assert sweeping.expire(yard.call()) == 1
+        written = tx.all(_ATTEMPTS)
+        assert None not in [row["ended_at"] for row in written]
+        tx.connection.exec_driver_sql(
+            "UPDATE attempts SET ended_at = NULL WHERE started_at IS NULL"  # as it was
+        )
+    migrate.downgrade(database, "0001")
+    migrate.upgrade(database)
+    with database.begin() as tx:
+        assert tx.all(_ATTEMPTS) == written

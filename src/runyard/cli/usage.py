@@ -56,6 +56,7 @@ def usage(
     """
     from runyard.cli.output import print_model
     from runyard.cli.session import connect
+    from runyard.client.printable import clean
 
     if as_csv and as_json:
         raise Invalid("--csv and --json are two ways to print the same; choose one")
@@ -70,7 +71,8 @@ def usage(
     }
     with connect() as api:
         if as_csv:
-            print(api.usage_csv(**asked), end="")
+            for line in api.usage_csv(**asked).splitlines():
+                print(clean(line))
             return
         found = api.usage(**asked)
     if as_json:

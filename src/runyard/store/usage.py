@@ -118,10 +118,13 @@ def pieces_queries(scope: Scope, window: Window, groups: Sequence[Group]) -> lis
         _found(_A.ended_at > until, begun),
         _found(_A.ended_at.is_(None), begun),
     ]
-    return [
+    whole, later, running = (
         _joined(c, scope, groups, c.n, c.claimed_at, c.started_at, c.ended_at, c.gpus)
         for c in found
-    ]
+    )
+    # What has no end and is not the one that its item is in would be counted for ever.
+    n = running.selected_columns.n
+    return [whole, later, running.where(_I.state == "CLAIMED", _I.attempt == n)]
 
 
 def _found(*where: ColumnElement[bool]) -> Columns:

@@ -39,6 +39,7 @@ COLUMNS = (
     ("items", "retries", "INTEGER DEFAULT 0 NOT NULL"),
     ("items", "host_faults", "INTEGER DEFAULT 0 NOT NULL"),
     ("items", "aged", "INTEGER DEFAULT 0 NOT NULL"),
+    ("items", "turn", "FLOAT DEFAULT 0 NOT NULL"),
     ("items", "charged", "FLOAT"),
     ("job_versions", "input_schemas", "TEXT DEFAULT '{}' NOT NULL"),
     ("queues", "variables", "TEXT DEFAULT '{}' NOT NULL"),
@@ -67,7 +68,12 @@ COLUMNS = (
 )
 _WAITS = "state = 'PENDING' AND parked IS NULL"
 INDEXES = (
-    ("items", "ix_items_waiting", ["queue_id", "priority", "enqueued_at", "id"], _WAITS),
+    (
+        "items",
+        "ix_items_waiting",
+        ["queue_id", "priority", "turn", "enqueued_at", "id", "author_id"],
+        _WAITS,
+    ),
     ("items", "ix_items_line", ["queue_id", "author_id", "priority", "enqueued_at", "id"], _WAITS),
     ("items", "ix_items_parked", ["queue_id", "parked", "id"], "parked IS NOT NULL"),
     ("items", "ix_items_ready", ["ready_at"], "ready_at IS NOT NULL"),
@@ -75,6 +81,20 @@ INDEXES = (
     ("items", "ix_items_deadline", ["run_deadline"], "run_deadline IS NOT NULL"),
     ("users", "ix_users_team", ["team_id"], "team_id IS NOT NULL"),
 )
+# Attempts that failed to start or were lost had no end, and none had a start: without them a
+# report of usage would count the one for ever and the other as nothing.
+_ENDS = """
+    UPDATE attempts SET ended_at =
+        (SELECT items.ended_at FROM items WHERE items.id = attempts.item_id)
+    WHERE ended_at IS NULL
+"""
+_STARTS = """
+    UPDATE attempts SET started_at = (
+        SELECT runs.started_at FROM runs JOIN items ON items.run_id = runs.id
+        WHERE items.id = attempts.item_id AND runs.started_at >= attempts.claimed_at
+        AND (attempts.ended_at IS NULL OR runs.started_at <= attempts.ended_at)
+    )
+"""
 ROLES = {1: "viewer", 2: "member", 3: "admin"}
 
 
@@ -84,6 +104,8 @@ def upgrade() -> None:
     op.drop_index("ix_items_waiting", "items")
     for table, name, columns, where in INDEXES:
         _index(table, name, columns, where)
+    op.execute(_ENDS)
+    op.execute(_STARTS)
     op.create_index("ix_attempts_ended", "attempts", ["ended_at", "claimed_at"])
     rows = _memberships()
     op.drop_table("memberships")
@@ -262,21 +284,19 @@ def upgrade() -> None:
         "shares",
         sa.Column("queue_id", sa.String(length=64), nullable=False),
         sa.Column("user_id", sa.String(length=64), nullable=False),
-        sa.Column("priority", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("level", sa.Float(), nullable=False),
         sa.Column("typical_s", sa.Float(), nullable=False),
-        sa.Column("active", sa.Boolean(), nullable=False),
-        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("moved", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["queue_id"], ["queues.id"], name=op.f("fk_shares_queue_id")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_shares_user_id")),
-        sa.PrimaryKeyConstraint("queue_id", "user_id", "priority", name=op.f("pk_shares")),
+        sa.PrimaryKeyConstraint("queue_id", "user_id", name=op.f("pk_shares")),
     )
     op.create_index(
-        "ix_shares_order",
+        "ix_shares_moved",
         "shares",
-        ["queue_id", "priority", "level", "user_id"],
-        sqlite_where=sa.text("active"),
-        postgresql_where=sa.text("active"),
+        ["queue_id", "user_id"],
+        sqlite_where=sa.text("moved"),
+        postgresql_where=sa.text("moved"),
     )
 
 
