@@ -14,6 +14,7 @@ from runyard.services import (
     queues,
     roles,
     service_accounts,
+    submitting,
 )
 from runyard.store import tables as t
 
@@ -176,6 +177,54 @@ def test_the_tokens_of_its_agents_end_with_a_service_account(lab):
     assert accounts.authenticate(lab.tx, registered.token, lab.now)
     service_accounts.edit(lab.call(), "lab", "bot", {"disabled": True})
     assert accounts.authenticate(lab.tx, registered.token, lab.now) is None
+
+
+def registered(lab, who, *names):
+    from runyard.services import agents
+    from runyard.wire import agent as wire
+
+    asked = wire.Register(
+        name="a", hostname="h", version="1", queues=list(names), max_jobs=-1, entity="lab"
+    )
+    return agents.register(lab.call(lab.user(who)), asked)
+
+
+@pytest.fixture
+def waiting(lab):
+    """Two queues of the team, with an item in each."""
+    for name in ("gpu", "cpu"):
+        queues.create(
+            lab.call(), entity="lab", name=name, resource="local-container", config={}, policy={}
+        )
+        spec = {"docker": {"docker_image": "busybox"}}
+        submitting.submit(lab.call(), "lab", name, [spec])
+    return lab
+
+
+def test_T22_an_agent_is_given_only_what_its_service_account_may_touch_now(waiting):
+    service_accounts.edit(waiting.call(), "lab", "bot", {"queues": None})
+    agent = registered(waiting, "bot", "gpu", "cpu")
+    service_accounts.edit(waiting.call(), "lab", "bot", {"queues": ["cpu"]})
+    (held,) = waiting.lease(agent, 5)
+    assert waiting.row(held.item_id)["queue"] == "cpu"
+    service_accounts.edit(waiting.call(), "lab", "bot", {"role": "viewer"})
+    assert waiting.lease(agent, 5) == []
+    assert waiting.poll(agent).drain
+
+
+@pytest.mark.parametrize("loss", ["removed", "demoted", "role edited"])
+def test_T22_an_agent_of_who_may_no_longer_serve_is_given_nothing_more(waiting, loss):
+    agent = registered(waiting, "lea", "gpu", "cpu")
+    (held,) = waiting.lease(agent, 1)
+    match loss:
+        case "removed":
+            members.remove_member(waiting.call(), "lab", "lea")
+        case "demoted":
+            members.set_member(waiting.call(), "lab", "lea", "viewer")
+        case "role edited":
+            roles.put(waiting.call(), "lab", "lead", ["submit"], "")
+    assert waiting.lease(agent, 5) == []
+    assert waiting.poll(agent, held.item_id).drain
 
 
 def test_a_name_is_taken_once_among_users_teams_and_service_accounts(lab):

@@ -132,13 +132,17 @@ class Actor:
             hint=f"ask an admin of {entity}",
         )
 
+    def may_touch(self, queue: str) -> bool:
+        """Whether the queue is one of those that the actor is kept to, if it is."""
+        return self.queues is None or queue in self.queues
+
     def need_queue(self, name: str) -> None:
         """Pass unless this is a service account that was not given the queue.
 
         Raises:
             NotFound: it was not, which looks like a queue that is not there.
         """
-        if self.queues is not None and name not in self.queues:
+        if not self.may_touch(name):
             raise NotFound(f"no queue {name!r} that this service account may touch")
 
     def need_to_grant(self, actions: Collection[Action], entity_id: str, what: str) -> None:
@@ -151,7 +155,7 @@ class Actor:
         if above:
             raise Forbidden(
                 f"{what} has permissions that you lack: {', '.join(above)}",
-                hint="nobody grants or changes what is above their own role; ask an admin of the team",
+                hint="nobody grants or changes what is above their own; ask an admin of the team",
             )
 
     def need_instance_admin(self, what: str) -> None:

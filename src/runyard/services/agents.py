@@ -129,10 +129,11 @@ def poll(
     answer = leasing.renew(call, agent.id, polled.holding)
     served = agents.served(call.tx, agent.id)
     answer.queues = served_queues(served)
-    answer.drain = agent.stop_requested_at is not None
+    may_serve = Action.SERVE in call.actor.granted(agent.entity_id)  # now, not when it came (T22)
+    answer.drain = agent.stop_requested_at is not None or not may_serve
     answer.set_aside = agent.set_aside_why
-    there = [queue for queue in served if queue.id is not None]
-    if polled.slots > 0 and there and agent.may_lease and not only_news:
+    there = [q for q in served if q.id is not None and call.actor.may_touch(q.name)]
+    if polled.slots > 0 and there and agent.may_lease and may_serve and not only_news:
         at = turn % len(there)
         answer.leased = leasing.lease(
             call, agent.id, agent.name, there[at:] + there[:at], min(polled.slots, 1000)
