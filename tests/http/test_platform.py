@@ -208,6 +208,18 @@ def test_what_the_caller_may_not_see_is_left_out_of_an_export_and_never_pruned(
             planned(as_bob, read_text(HEAD + "teams: {vision: {hooks: {}}}"), prune=True)
 
 
+def test_of_users_what_is_said_is_made_so_and_the_rest_stays(api: Api) -> None:
+    apply(api, "users: {bob: {email: b@example.org, disabled: true}, eve: {admin: true}, al: {}}")
+    bob, eve = api.user("bob"), api.user("eve")
+    assert (bob.email, bob.disabled_at is not None, eve.is_admin) == ("b@example.org", True, True)
+    plan = apply(api, "users: {bob: {disabled: false}, eve: {email: e@example.org}, al: {}}")
+    assert [str(step) for step in plan.steps] == ["update user bob", "update user eve"]
+    bob, eve = api.user("bob"), api.user("eve")
+    assert (bob.email, bob.disabled_at, eve.is_admin) == ("b@example.org", None, True)
+    apply(api, "users: {bob: {email: ''}, eve: {admin: false}}")
+    assert (api.user("bob").email, api.user("eve").is_admin) == (None, False)
+
+
 def test_a_role_may_be_one_that_the_server_has_or_the_document_makes(api: Api, live: World) -> None:
     live.user("bob")
     apply(
