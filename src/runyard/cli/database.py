@@ -77,6 +77,8 @@ def restore(
     with _opened(home, database_url) as (database, files):
         manifest = backups.restore(database, files, file)
     say(f"Restored {sum(manifest.tables.values()):,} rows and all uploads from {file}.")
+    if number := manifest.tables.get("secrets"):
+        say(f"Its {number:,} secrets need the key file of the server that it was made on.")
 
 
 @app.command(
