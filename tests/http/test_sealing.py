@@ -101,6 +101,18 @@ def test_T17_a_key_file_that_others_read_is_refused(keys: KeyFile) -> None:
     keys.seal(VALUE, WORDS)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can take a file away from its owner")
+def test_a_rotation_by_root_leaves_the_file_to_the_servers_user(keys: KeyFile) -> None:
+    keys.path.parent.mkdir()
+    os.chown(keys.path.parent, 1234, 1234)
+    keys.add_key()
+    assert keys.path.stat().st_uid == 1234
+    keys.path.chmod(0o640)
+    keys.add_key()
+    found = keys.path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 1234, 0o640)
+
+
 def test_T14_a_broken_key_file_is_named_and_not_quoted(keys: KeyFile) -> None:
     keys.add_key()
     key = keys.path.read_text().split()[-1]
@@ -255,6 +267,16 @@ def test_a_wrapped_key_is_bound_to_its_name_in_the_file(kms: Any, tmp_path: Path
     keys.path.write_text(keys.path.read_text().replace(sealed.key_id, "kdifferent"))
     with pytest.raises(RunyardError):
         sealer(settings).open(Sealed("kdifferent", sealed.data), WORDS)
+
+
+def test_without_its_library_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    keys = sealer(ServerSettings(home=tmp_path, secrets_kms_key="alias/runyard"))
+    with pytest.raises(Rejected) as caught:
+        keys.seal(VALUE, WORDS)
+    assert "runyard[aws]" in caught.value.hint
 
 
 def test_a_rotation_goes_from_a_plain_key_to_a_wrapped_one(

@@ -159,12 +159,15 @@ class KeyFile:
         """Keep other processes of this machine from writing the file at the same time."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = self.path.with_name(f".{self.path.name}.lock").open("w")
+            place = self.path.with_name(f".{self.path.name}.lock")
+            lock = os.open(place, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise self._unwritable(error) from error
-        with lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
     def _current(self) -> tuple[_Entry, ...]:
         with self._lock:
@@ -228,6 +231,7 @@ class KeyFile:
         text = _HEADER + "".join(entry.line for entry in entries)
         try:
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".secrets-")  # is 0600
+            self._hand_to_owner(handle)
             with os.fdopen(handle, "w") as file:
                 file.write(text)
                 file.flush()
@@ -243,6 +247,15 @@ class KeyFile:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _hand_to_owner(self, handle: int) -> None:
+        """Give a new file the owner and mode of the one before, should root have made it."""
+        is_there = self.path.exists()
+        before = (self.path if is_there else self.path.parent).stat()
+        if is_there:
+            os.fchmod(handle, stat.S_IMODE(before.st_mode))
+        if os.geteuid() == 0:
+            os.fchown(handle, before.st_uid, before.st_gid)
 
     def _unwritable(self, error: OSError) -> Rejected:
         return Rejected(
