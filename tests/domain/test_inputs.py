@@ -199,9 +199,9 @@ def nested(depth: int) -> Any:
     ids=["large", "deep", "wide", "long", "repeats", "classes", "many"],
 )
 def test_T20_schemas_have_a_largest_size(schema: Any) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert check_schema(schema, "s")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 EXPONENTIAL = {
@@ -227,10 +227,10 @@ EXPONENTIAL = {
 )  # fmt: skip
 def test_T20_trying_a_schema_ends_when_its_steps_are_used_up(schema: Any, value: Any) -> None:
     assert check_schema(schema, "s") == []
-    started = time.perf_counter()
+    started = time.process_time()
     with suppress(TooMuch):
         Schema(schema).violations(value, "v", Budget())
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_T20_a_schema_that_refers_to_itself_ends() -> None:
@@ -253,18 +253,18 @@ def test_T20_defaults_that_multiply_run_out_of_steps() -> None:
 )
 def test_T20_no_pattern_takes_long(pattern: str) -> None:
     schema = {"properties": {"x": {"pattern": pattern}}}
-    started = time.perf_counter()
+    started = time.process_time()
     assert mistakes(schema, {"x": "a" * 4000 + "!"})
     assert mistakes(schema, {"x": "a" * 5000}) == {
         "overrides.run_config.x": "is longer than 4096 characters"
     }
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="ab01()[]{},*+?|.\\wd^$-", max_size=40))
 def test_T20_a_pattern_that_is_taken_is_compiled_and_tried_at_once(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         pattern = Pattern(text)
     except ValueError:
@@ -272,7 +272,12 @@ def test_T20_a_pattern_that_is_taken_is_compiled_and_tried_at_once(text: str) ->
     else:
         assert pattern.weight <= HEAVIEST
         pattern.found_in("ab01" * 1000)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
+
+
+def test_T20_a_pattern_that_repeats_too_much_is_not_even_compiled() -> None:
+    with pytest.raises(ValueError, match="repeats too much"):
+        Pattern("a{6000}b{6000}")
 
 
 def test_a_patterns_weight_counts_what_it_repeats() -> None:
@@ -315,7 +320,7 @@ def _keywords(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.recursive(st.booleans() | st.just({}), _keywords, max_leaves=6), _values)
 def test_the_verdict_is_always_the_librarys(schema: Any, value: Any) -> None:
     assert check_schema(schema, "") == []
@@ -335,3 +340,32 @@ def test_fields_are_what_people_read() -> None:
     assert rows["optimizer.name"].bounds == 'one of "adam", "sgd"'
     assert set(rows["seed"].type.split(" or ")) == {"integer", "null"}
     assert fields_of({"properties": {"a": {"$ref": "#"}}})[0].name == "a"  # and it ends
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"properties": {"a" * 39 + str(n): {} for n in range(900)}},
+         {"a" * 38 + str(n): 1 for n in range(20_000)}),
+        ({"properties": {"xs": {"items": {"$ref": "#/$defs/a"}}},
+          "$defs": {"a": {"allOf": [{"properties": {"p": {}}}] * 900}}},
+         {"xs": [{}] * 50_000}),
+        ({"properties": {str(n): {"$ref": "#/$defs/a"} for n in range(500)},
+          "$defs": {"a": {"anyOf": [{"properties": {"p": {}}}] * 600}}},
+         {str(n): {"p": 1} for n in range(500)}),
+    ],
+    ids=["hints", "lists", "choices"],
+)  # fmt: skip
+def test_T20_filling_and_warning_are_paid_for_too(schema: Any, value: Any) -> None:
+    assert check_schema(schema, "s") == []
+    started = time.process_time()
+    with suppress(TooMuch):
+        given_to(schema, value)
+    assert time.process_time() - started < 5
+
+
+def test_T20_a_schema_from_elsewhere_is_shown_within_bounds() -> None:
+    tree: Any = {"properties": {f"c{n}": {"$ref": "#"} for n in range(30)}}
+    assert len(fields_of(tree)) == 30
+    wide = {"properties": {f"c{n}": {"properties": {"x": {}, "y": {}}} for n in range(400)}}
+    assert len(fields_of(wide)) == 500

@@ -131,6 +131,10 @@ def test_the_command_line_declares_shows_and_refuses(
     done = capfd.readouterr()
     assert "did you mean lr?" in done.err
     assert '"lr": 0.1' in done.out
+    file.write_text("properties: {lr: {minimun: 1, label: Rate}}\n")
+    assert run([*words, "--inputs", str(file)]) == 0
+    told = "inputs[@wandb.config].properties.lr.minimun: no keyword of JSON schema; did you mean"
+    assert capfd.readouterr().err.count(f"note: {told} minimum?") == 1
     file.write_text("properties: {lr: {type: flaot}}\n")
     assert run([*words, "--inputs", str(file)]) == 1
     assert "input_schemas[@wandb.config].properties.lr.type" in capfd.readouterr().err

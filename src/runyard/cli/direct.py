@@ -58,6 +58,8 @@ def run_here(flags: Flags, spec: dict[str, Any]) -> int:
         with _agent_name(where) as (agent_name, lock):
             answer = api.submit(entity, queue, [spec], dry_run=flags.dry_run, agent=agent_name)
             item = answer.items[0]
+            for warning in item.warnings:
+                say(f"warning: {warning}")
             if flags.dry_run:
                 print_json(item.spec)
                 return 0

@@ -222,9 +222,17 @@ def _draft(
         aliases=tuple(recipe.aliases) if aliases is None else aliases,
         description=recipe.description,
         uploads=uploads,
-        notes=notes,
+        notes=notes + _input_notes(recipe.inputs or {}),
         inputs=recipe.inputs,
     )
+
+
+def _input_notes(inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    if not inputs:
+        return ()
+    from runyard.domain import schemas  # slow to import, and seldom needed
+
+    return tuple(n for name, each in inputs.items() for n in schemas.notes(each, f"inputs[{name}]"))
 
 
 def _entry_point(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,12 +8,13 @@ itself ends here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
-from runyard.domain.schema_words import nearest, shown
+from runyard.domain.schema_words import shown
 
 Part = Mapping[str, Any]
 _NOTHING: Final = object()
@@ -24,7 +25,7 @@ _LIMITS: Final = {
     "maxLength": "at most {} characters", "pattern": "matches {}", "minItems": "at least {}",
     "maxItems": "at most {}",
 }  # fmt: skip
-_DEEPEST_SHOWN: Final = 8
+MOST_FIELDS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class InputField:
     description: str
 
 
+class Bounded(Protocol):
+    """What may still be done; see `schemas.Budget`."""
+
+    def spend(self, steps: int) -> None: ...
+
+    def near(self, name: str, known: Iterable[str]) -> str: ...
+
+
 class Filling:
     """Lays defaults under values; `spend` is told how much work each one is."""
 
@@ -47,7 +56,7 @@ class Filling:
     def filled(self, value: Part, schema: Any, making: frozenset[int] = frozenset()) -> Part:
         """Return `value` with the defaults of the keys that it lacks, at every depth."""
         result = dict(value)
-        for part in parts_of(schema, self._root):
+        for part in self._parts(schema):
             for name, below in _properties(part):
                 self._spend(1)
                 if name in result:
@@ -60,13 +69,13 @@ class Filling:
         if isinstance(value, Mapping):
             return self.filled(value, schema, making)
         if isinstance(value, list):
-            for part in parts_of(schema, self._root):
+            for part in self._parts(schema):
                 if isinstance(part.get("items"), Mapping):
                     value = [self._below(each, part["items"], making) for each in value]
         return value
 
     def _default(self, schema: Any, making: frozenset[int]) -> Any:
-        parts = parts_of(schema, self._root)
+        parts = self._parts(schema)
         for part in parts:
             if "default" in part:
                 self._spend(1 + len(repr(part["default"])) // 20)
@@ -78,12 +87,18 @@ class Filling:
         needed = {name for part in parts for name in part.get("required", ())}
         return made if made and needed <= made.keys() else _NOTHING
 
+    def _parts(self, schema: Any) -> list[Part]:
+        parts = parts_of(schema, self._root)
+        self._spend(1 + len(parts) // 2)
+        return parts
 
-def unknown_keys(value: Any, schema: Any, root: Any, path: str) -> Iterator[str]:
+
+def unknown_keys(value: Any, schema: Any, root: Any, path: str, budget: Bounded) -> Iterator[str]:
     """Yield a sentence for each key that no part of the schema speaks of."""
     if not isinstance(value, Mapping):
         return
     parts = parts_of(schema, root, maybe=True)
+    budget.spend(1 + (len(parts) + len(value)) // 2)
     known: dict[str, list[Any]] = {}
     for part in parts:
         for name, below in _properties(part):
@@ -91,17 +106,20 @@ def unknown_keys(value: Any, schema: Any, root: Any, path: str) -> Iterator[str]
     is_open = bool(known) and not any(key in part for part in parts for key in _CLOSING)
     for key, below in value.items():
         if key in known:
-            yield from unknown_keys(below, {"anyOf": known[key]}, root, f"{path}.{key}")
+            yield from unknown_keys(below, {"anyOf": known[key]}, root, f"{path}.{key}", budget)
         elif is_open:
-            yield f"{path}.{key[:128]}: is no input of the job{nearest(key, known)}"
+            yield f"{path}.{key[:128]}: is no input of the job{budget.near(key, known)}"
 
 
 def fields_of(schema: Any) -> list[InputField]:
     """Return the keys of a schema's values, those of mappings below by their dotted names."""
-    return list(_fields(schema, schema, "", 0))
+    return list(islice(_fields(schema, schema, "", ()), MOST_FIELDS))
 
 
-def _fields(schema: Any, root: Any, prefix: str, depth: int) -> Iterator[InputField]:
+def _fields(schema: Any, root: Any, prefix: str, above: tuple[int, ...]) -> Iterator[InputField]:
+    here = frozenset(id(part) for part in parts_of(schema, root))
+    if here & set(above):
+        return  # it refers to itself
     needed = {n for part in parts_of(schema, root) for n in part.get("required", ())}
     told = set()
     for part in parts_of(schema, root, maybe=True):
@@ -110,8 +128,7 @@ def _fields(schema: Any, root: Any, prefix: str, depth: int) -> Iterator[InputFi
                 continue
             told.add(name)
             yield _field(prefix + name, parts_of(below, root, maybe=True), name in needed)
-            if depth < _DEEPEST_SHOWN:
-                yield from _fields(below, root, f"{prefix}{name}.", depth + 1)
+            yield from _fields(below, root, f"{prefix}{name}.", (*above, *here))
 
 
 def _field(name: str, parts: list[Part], is_required: bool) -> InputField:

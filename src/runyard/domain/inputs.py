@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from runyard.domain.errors import Invalid, Violation
 from runyard.domain.input_fields import Filling, unknown_keys
 from runyard.domain.input_names import CONFIG, SUFFIXES, is_input_name
-from runyard.domain.schema_words import nearest
 from runyard.domain.schemas import LARGEST, Budget, Schema, check_schema
 
 MOST_FILES: Final = 20
@@ -69,10 +69,11 @@ class Inputs:
             if name in self._tried:
                 schema = self._schemas[name]
                 wrong += self._tried[name].violations(value, path, budget)
-                warnings += unknown_keys(value, schema, schema, path)
+                unknown = unknown_keys(value, schema, schema, path, budget)
+                warnings += islice(unknown, MOST_WARNINGS)
             elif name != CONFIG:
                 known = self._schemas.keys() - {CONFIG}
-                warnings.append(f"{path}: is no input of the job{nearest(name, known)}")
+                warnings.append(f"{path}: is no input of the job{budget.near(name, known)}")
         if wrong:
             raise Invalid("the inputs are not as the job declares them", violations=wrong)
         return Given(run_config, files, tuple(warnings[:MOST_WARNINGS]))

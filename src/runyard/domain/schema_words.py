@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runyard.domain.errors import Violation
@@ -13,6 +14,8 @@ if TYPE_CHECKING:  # it takes long to import, and the command line uses this mod
     from jsonschema.exceptions import ValidationError  # type: ignore[import-untyped]
 
 _LONGEST: Final = 80  # characters of a value that is shown
+_LONGEST_NAME: Final = 40
+_MOST_NAMES: Final = 64
 _TEXTS: Final = {
     "minimum": "{value} is less than the minimum {limit}",
     "maximum": "{value} is more than the maximum {limit}",
@@ -31,18 +34,21 @@ _TEXTS: Final = {
 }
 
 
-def said(error: ValidationError, path: str) -> Iterator[Violation]:
+Near = Callable[[str, Iterable[str]], str]  # as `nearest`; it may have had enough
+
+
+def said(error: ValidationError, path: str, near: Near) -> Iterator[Violation]:
     """Yield what one error means, with places below the dotted `path`."""
     where = ".".join([path, *map(str, error.absolute_path)]) if path else dotted(error)
     keyword = error.validator
     if keyword in ("anyOf", "oneOf") and error.context:
-        yield from _choices(error, path, where)
+        yield from _choices(error, path, where, near)
     elif keyword == "additionalProperties" and error.message == "unknown":
-        yield Violation(where, _unknown(error))
+        yield Violation(where, _unknown(error, near))
     elif keyword == "required" or keyword not in _SAID:
         yield Violation(where, _cut(error.message, 200))
     else:
-        yield Violation(where, _SAID[keyword](error))
+        yield Violation(where, _SAID[keyword](error, near))
 
 
 def dotted(error: ValidationError) -> str:
@@ -54,13 +60,19 @@ def shown(value: Any) -> str:
     return _cut(json.dumps(value, ensure_ascii=False, default=str), _LONGEST)
 
 
-def nearest(name: str, known: Any) -> str:
-    """Return `; did you mean …?` if one of the known names is like it, else nothing."""
-    near = difflib.get_close_matches(name[:128], list(known)[:500], n=1)
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` if one of the known names is like it, else nothing.
+
+    Looking costs much for what it is worth: only few and short names are compared.
+    """
+    if len(name) > _LONGEST_NAME:
+        return ""
+    short = (each for each in known if len(each) <= _LONGEST_NAME)
+    near = difflib.get_close_matches(name, list(islice(short, _MOST_NAMES)), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _choices(error: ValidationError, path: str, where: str) -> Iterator[Violation]:
+def _choices(error: ValidationError, path: str, where: str, near: Near) -> Iterator[Violation]:
     """Say what is wrong with the choice that was meant: the one whose type it has."""
     branches: dict[Any, list[ValidationError]] = {}
     for each in error.context or ():
@@ -69,9 +81,9 @@ def _choices(error: ValidationError, path: str, where: str) -> Iterator[Violatio
     meant = [b for b in branches.values() if not any(_is_other_kind(e, error) for e in b)]
     if len(meant) == 1:
         for each in meant[0]:
-            yield from said(each, path)
+            yield from said(each, path, near)
         return
-    told = [v.message for b in branches.values() for e in b[:1] for v in said(e, path)]
+    told = [v.message for b in branches.values() for e in b[:1] for v in said(e, path, near)]
     yield Violation(where, _cut("is none of its choices: " + "; or ".join(told[:5]), 300))
 
 
@@ -80,29 +92,29 @@ def _is_other_kind(error: ValidationError, parent: ValidationError) -> bool:
     return at_top and error.validator in (None, "type", "const", "enum")
 
 
-def _unknown(error: ValidationError) -> str:
+def _unknown(error: ValidationError, near: Near) -> str:
     name = str(error.path[-1])
     known = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-    return "unknown" + nearest(name, known)
+    return "unknown" + near(name, known)
 
 
-def _of_type(error: ValidationError) -> str:
+def _of_type(error: ValidationError, _: Near) -> str:
     types = error.validator_value
     wanted = " or ".join(types) if isinstance(types, list) else types
     return f"{shown(error.instance)} is not of type {wanted}"
 
 
-def _of_enum(error: ValidationError) -> str:
+def _of_enum(error: ValidationError, near: Near) -> str:
     choices = error.validator_value
     more = ", …" if len(choices) > 20 else ""
-    near = ""
+    hint = ""
     if isinstance(error.instance, str):
-        near = nearest(error.instance, [c for c in choices if isinstance(c, str)])
-    return f"{shown(error.instance)} is none of {', '.join(map(shown, choices[:20]))}{more}{near}"
+        hint = near(error.instance, (c for c in choices if isinstance(c, str)))
+    return f"{shown(error.instance)} is none of {', '.join(map(shown, choices[:20]))}{more}{hint}"
 
 
 def _plainly(text: str) -> Any:
-    return lambda error: text.format(
+    return lambda error, _: text.format(
         value=shown(error.instance), limit=shown(error.validator_value)
     )
 

@@ -9,7 +9,7 @@ until a small value takes hours run out of steps.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -19,13 +19,14 @@ from referencing import Registry
 from runyard.domain.errors import TooMuch, Violation
 from runyard.domain.patterns import HEAVIEST, Pattern
 from runyard.domain.schema_keywords import LISTS, MAPS, PARTIAL, SINGLE, TRIAL, WHOLE, Trial
-from runyard.domain.schema_words import said
+from runyard.domain.schema_words import nearest, said
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 LARGEST: Final = 64 << 10  # bytes of a schema as JSON
 DEEPEST: Final = 32  # schemas within schemas
 MOST_PARTS: Final = 2000  # schemas in a schema
 STEPS: Final = 100_000  # for one schema and its defaults
+HINTS: Final = 200  # names that are searched for the one that was meant
 MOST_SHOWN: Final = 50  # violations of one value
 _REFUSED: Final = {
     "$id": "schemas have no names of their own here",
@@ -36,11 +37,23 @@ _REFUSED: Final = {
 }
 
 
-class Budget:
-    """How many steps may still be taken; shared by all values of a submission."""
+_ANNOTATIONS: Final = (
+    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
+    "$comment", "$schema", "$defs", "definitions", "then", "else", "minContains", "maxContains",
+    "contentEncoding", "contentMediaType", "contentSchema", "label", "placeholder",
+)  # fmt: skip
 
-    def __init__(self, steps: int = STEPS) -> None:
-        self._left = steps
+
+class Budget:
+    """How much may still be done; shared by all values of a submission."""
+
+    def __init__(self, steps: int = STEPS, hints: int = HINTS) -> None:
+        self._left, self._hints = steps, hints
+
+    def near(self, name: str, known: Iterable[str]) -> str:
+        """As `nearest`, as long as there are hints left to give."""
+        self._hints -= 1
+        return nearest(name, known) if self._hints >= 0 else ""
 
     def spend(self, steps: int) -> None:
         """Take steps.
@@ -82,7 +95,7 @@ class Schema:
         token = TRIAL.set(Trial(budget.spend, self._patterns))
         try:
             for error in self._validator.descend(value, self._schema if part is None else part):
-                found |= dict.fromkeys(said(error, path))
+                found |= dict.fromkeys(said(error, path, budget.near))
                 if len(found) >= MOST_SHOWN:
                     break
         except RecursionError:
@@ -105,9 +118,26 @@ def check_schema(schema: Any, path: str) -> list[Violation]:
     meta = Draft202012Validator(
         Draft202012Validator.META_SCHEMA, format_checker=FormatChecker(formats=())
     )
+    budget = Budget()
     for error in meta.iter_errors(schema):
-        wrong += said(error, path)
+        wrong += said(error, path, budget.near)
+        if len(wrong) >= MOST_SHOWN:
+            break
     return wrong[:MOST_SHOWN] or _wrong_defaults(schema, parts, path)
+
+
+def notes(schema: Any, path: str) -> list[str]:
+    """Return what is allowed and surely not meant: keywords that mean nothing."""
+    parts: dict[str, Any] = {}
+    _gather(schema, "", 0, parts)
+    known = [*WHOLE.VALIDATORS, *_ANNOTATIONS]
+    return [
+        f"{_at(path, where)}.{key}: no keyword of JSON schema{nearest(key, known)}"
+        for where, part in parts.items()
+        if isinstance(part, Mapping)
+        for key in part
+        if key not in known and not key.startswith("x-")
+    ][:MOST_SHOWN]
 
 
 def _walk(schema: Any, parts: dict[str, Any]) -> Iterator[tuple[str, str]]:
