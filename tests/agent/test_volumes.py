@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import stat
 import subprocess
 import sys
@@ -97,6 +98,20 @@ async def test_other_agents_of_the_host_are_seen(tmp_path: Path) -> None:
         await table.hold("mine", ["pip"])  # both may use it at once
         table.free("mine")
         other.stdin.close()
+    assert await swept(table)
+
+
+async def test_where_there_are_no_locks_the_agents_own_jobs_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    table = volumes(tmp_path, pip={"quota_mb": 0})
+    await table.hold("a", ["pip"])
+    assert not await swept(table)
+    table.free("a")
     assert await swept(table)
 
 

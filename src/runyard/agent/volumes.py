@@ -159,8 +159,10 @@ class Volumes:
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return None  # another agent's job uses it
+            except OSError:
+                pass  # a file system without locks; our own jobs are known anyway
             quota, days = place.settings.quota_mb, place.settings.keep_days
             return sweep(
                 place.path,
