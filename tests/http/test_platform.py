@@ -316,6 +316,9 @@ def test_another_source_is_another_version_and_uploads_are_left_out(api: Api) ->
     assert [c.path for c in step.changes] == ["source.image"]
     newest = api.job_version("vision", "demo", "hello", "prod")
     assert (newest.version, newest.source["image"]) == (1, "python:3.12")
+    described = text.replace("aliases: [%s]", "description: %s") % ("3.12", "words")
+    assert [c.path for c in apply(api, described).steps[0].changes] == ["description"]
+    assert not apply(api, text % ("3.12", "prod")).differs  # what is left out stays
     assert not apply(api, "teams: {vision: {jobs: {}}}", prune=True).differs
 
     digest = f"sha256:{hashlib.sha256(b'x').hexdigest()}"
