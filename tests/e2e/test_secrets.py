@@ -48,6 +48,15 @@ show()
 """
 
 
+@pytest.fixture
+def runs() -> Iterator[list[str]]:
+    """Runs whose containers are to be gone in the end, however the test ends."""
+    known: list[str] = []
+    yield known
+    for name in (name for run_id in known for name in containers(run_id)):
+        docker("rm", "-f", name)
+
+
 def needles(secret: str) -> list[bytes]:
     """What a search has to look for."""
     data = secret.encode()
@@ -226,12 +235,13 @@ def test_T14_a_process_gets_its_secret_and_nobody_else_finds_it(
     not os.environ.get("RUNYARD_TEST_DOCKER"), reason="needs a Docker engine: RUNYARD_TEST_DOCKER=1"
 )
 def test_T14_a_container_gets_its_secret_and_nobody_else_finds_it(
-    written: Yard, value: str, go: Path
+    written: Yard, value: str, go: Path, runs: list[str]
 ) -> None:
     item = start(written, "local-container", go)  # it does not see that file, and is stopped
     until(lambda: shown(written, item, 1))
     with written.api() as api:
         run = api.item(item).run
+    runs.append(run.run_id)
     (name,) = containers(run.run_id)
     token = docker("exec", name, "cat", "/run/runyard/secrets/WANDB_API_KEY")
     check_given(written, item, value, token.decode())
