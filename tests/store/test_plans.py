@@ -4,7 +4,18 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runyard.store import accounts, agents, attempts, items, jobs, logs, queues, shares, views, waiting
+from runyard.store import (
+    accounts,
+    agents,
+    attempts,
+    items,
+    jobs,
+    logs,
+    queues,
+    shares,
+    views,
+    waiting,
+)
 from runyard.store import tables as t
 from tests.services.conftest import Yard
 
@@ -21,12 +32,19 @@ HOT = {
     "what waited too long": (waiting._OVERWAITED, {"now": 1}),
     "what backed off long enough": (waiting._READY, {"now": 1}),
     "what runs too long": (waiting._OVERRUN, {"now": 1}),
-    "what is first in a queue": (waiting._WINDOW, {"queue_id": "q", "agent": "a", "limit": 5}),
+    "what is leased next but of some": (
+        waiting._NEXT_WITHOUT, {"queue_id": "q", "agent": "a", "limit": 5, "without": ["u"]},
+    ),
+    "whose is leased next": (waiting._NEXT_AUTHORS, {"queue_id": "q", "limit": 5}),
+    "what of a user waits": (waiting._OF_AUTHOR, {"queue_id": "q", "author": "u"}),
+    "what a user is booked with": (waiting._BOOKED, {"queue_id": "q", "author": "u"}),
+    "how many run": (waiting._RUN, {"queue_id": "q"}),
     "what runs of a queue": (waiting._RUNNING, {"queue_id": "q"}),
     "how many wait": (waiting._COUNT, {"queue_id": "q", "limit": 5}),
     "how many of a user wait": (waiting._COUNT_OF, {"queue_id": "q", "author": "u", "limit": 5}),
     "what has aged": (waiting._AGED, {"queue_id": "q", "level": 2, "now": 9, "step": 1}),
-    "who stands in line": (shares._LINES, {"queue": "q", "limit": 5, "without": ["u"]}),
+    "where users stand": (shares._OF_USERS, {"queue": "q", "users": ["u"]}),
+    "whose turns moved": (shares._MOVED, {}),
     "what a credential stands for": (accounts._BY_HASH, {"hash": "h", "now": 1}),
     "roles of a user": (accounts._ROLES, {"user": "u"}),
     "a project by name": (accounts._PROJECT, {"entity": "e", "name": "p"}),
@@ -105,7 +123,8 @@ def test_with_many_rows_postgres_chooses_the_index_by_itself(database):
             row[0]
             for row in tx.connection.exec_driver_sql(
                 "EXPLAIN SELECT id FROM items WHERE queue_id = '" + yard.queue.id + "' AND "
-                "state = 'PENDING' AND parked IS NULL ORDER BY priority, enqueued_at, id LIMIT 5"
+                "state = 'PENDING' AND parked IS NULL "
+                "ORDER BY priority, turn, enqueued_at, id LIMIT 5"
             )
         )
     assert "ix_items_waiting" in found

@@ -98,7 +98,8 @@ class Item:
     `attempt` counts claims: 0 before the first. `requeues` counts preemptions, `retries` failures
     that the policy made up for, `host_faults` those that were an agent's own, `aged` the levels of
     priority gained by waiting. `expires_at` ends its time in the queue, `run_deadline` that of the
-    present attempt. `charged` is what its lease was booked with to its author's share, in seconds.
+    present attempt. `turn` is its place by fair share, `charged` the seconds that its author's
+    share was booked with.
     """
 
     id: ItemId
@@ -121,6 +122,7 @@ class Item:
     retries: int = 0
     host_faults: int = 0
     aged: int = 0
+    turn: float = 0.0
     charged: float | None = None
 
     @property
@@ -140,10 +142,10 @@ class Item:
             raise StaleLease(f"the lease on item {self.id} expired at {self.lease.expires_at}")
         return self
 
-    def leased(self, lease: Lease, *, charged: float | None = None) -> Item:
+    def leased(self, lease: Lease) -> Item:
         if self.parked is not None:
             raise IllegalMove(f"item {self.id} is not to be leased: {self.parked}")
-        return self._move(ItemState.LEASED, lease=lease, charged=charged)
+        return self._move(ItemState.LEASED, lease=lease)
 
     def claimed(self, now: datetime) -> Item:
         return self._move(ItemState.CLAIMED, attempt=self.attempt + 1)._until(now + self.claim_ttl)

@@ -102,9 +102,9 @@ class QueuePolicy:
         return timedelta(seconds=self.claim_ttl)
 
     @property
-    def is_choosy(self) -> bool:
-        """Whether leasing has to look at more than priority and time."""
-        return bool(self.fair_share or self.max_running or self.max_running_per_user)
+    def has_limits(self) -> bool:
+        """Whether leasing has to count what runs."""
+        return bool(self.max_running or self.max_running_per_user)
 
     def requeues_after(self, reason: str) -> bool:
         """Whether a preemption with this reason is one that the queue makes up for."""

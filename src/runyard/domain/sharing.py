@@ -13,9 +13,7 @@ would overflow within a year.
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,41 +39,32 @@ def typical(before: float, seconds: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A user with items waiting at one priority. `room`: how many more may run, None any."""
+class Standing:
+    """Where a user's next item goes: the level, and how long the user's runs typically last."""
 
-    user_id: str
-    level: float
-    typical_s: float
-    room: int | None = None
+    level: float = NEVER
+    typical_s: float = FIRST_GUESS
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """The `nth` waiting item of a user leaves next and is charged; `level` is the user's before."""
+class Place:
+    """An item's place, and the seconds that it is booked with before anybody knows better."""
 
-    user_id: str
-    nth: int
+    turn: float
     charged: float
-    level: float
 
 
-def turns(lines: Sequence[Line], n: int, *, half_life: float, now: float) -> list[Turn]:
-    """Return whose items leave next, `n` at most, if everybody has enough of them.
+def places(
+    standing: Standing, n: int, *, half_life: float, now: float
+) -> tuple[list[Place], Standing]:
+    """Return the places of a user's next `n` items, and the standing after them.
 
-    Every start is charged at once, with what the user's runs typically last, so that two users
-    who wait alternate; the end of the run settles the difference.
+    Each item is placed by what its user will have used when it is its turn, so what waits of all
+    users is in order by these numbers alone: it is as if, at every start, whoever used least went
+    first and was charged at once. The end of a run settles the difference.
     """
-    heap = [(line.level, line.user_id) for line in lines if line.room != 0]
-    heapq.heapify(heap)
-    by_user = {line.user_id: line for line in lines}
-    counts: dict[str, int] = {}
-    found: list[Turn] = []
-    while heap and len(found) < n:
-        level, user = heapq.heappop(heap)
-        line, nth = by_user[user], counts.get(user, 0)
-        found.append(Turn(user, nth, line.typical_s, level))
-        counts[user] = nth + 1
-        if line.room is None or nth + 1 < line.room:
-            heapq.heappush(heap, (added(level, line.typical_s, half_life, now), user))
-    return found
+    found, level = [], standing.level
+    for _ in range(n):
+        found.append(Place(level, standing.typical_s))
+        level = added(level, standing.typical_s, half_life, now)
+    return found, Standing(level, standing.typical_s)

@@ -12,17 +12,17 @@ from runyard.domain.explaining import MOST_AHEAD, Load, Serving, Waiting
 from runyard.domain.items import ItemState, QueueId
 from runyard.domain.policy import RULES, QueuePolicy
 from runyard.domain.queues import Queue
+from runyard.domain.sharing import Standing
 from runyard.services import queues
 from runyard.services.call import Call
-from runyard.store import items, standing, waiting
+from runyard.store import items, shares, standing, waiting
 from runyard.store import queues as queue_rows
 from runyard.store.db import Row
-from runyard.store.items import Pair
 from runyard.store.values import to_ms, to_text
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UserThere:
     """A user in a queue. `used_s`: seconds of decayed use; `room`: how many more may run."""
 
     user: str
@@ -47,7 +47,7 @@ class Explained:
     held: int
     backing_off: int
     typical_s: float | None
-    users: tuple[Standing, ...]
+    users: tuple[UserThere, ...]
     next: tuple[str, ...]
 
 
@@ -74,7 +74,7 @@ def of_item(call: Call, row: Row) -> Waiting | None:
             running.get(pair.author_id, 0),
             standing.typical_seconds(call.tx, queue.id),
         ),
-        ahead=_ahead(call, pair, queue.policy),
+        ahead=standing.ahead(call.tx, pair.item, most=MOST_AHEAD),
         now=call.now,
     )
 
@@ -89,20 +89,21 @@ def of_queue(call: Call, entity: str, name: str, *, most_next: int = 10) -> Expl
         for row in standing.waiting_by_user(call.tx, queue.id)
     }
     parked = standing.parked(call.tx, queue.id)
-    levels = standing.levels(call.tx, queue.id)
     users = {user for user, _ in by_line} | set(running)
+    coming = _next(call, queue, running, most_next)
     names = standing.names(call.tx, sorted(users))
+    known = shares.of_users(call.tx, queue.id, users)
+    booked = waiting.booked_by_user(call.tx, queue.id)
     waits: Counter[str] = Counter()
     for (user, _), n in by_line.items():
         waits[user] += n
-    half_life, at = queue.policy.fair_share_half_life, call.now.timestamp()
     most = queue.policy.max_running_per_user
     told = [
-        Standing(
+        UserThere(
             names.get(user, user),
             waits[user],
             running.get(user, 0),
-            sharing.use_at(levels.get(user, (sharing.NEVER, 0.0))[0], half_life, at),
+            _used(known.get(user), booked.get(user, 0.0), queue.policy, call.now.timestamp()),
             max(0, most - running.get(user, 0)) if most else None,
         )
         for user in users
@@ -117,9 +118,7 @@ def of_queue(call: Call, entity: str, name: str, *, most_next: int = 10) -> Expl
         backing_off=parked.get("backoff", 0),
         typical_s=standing.typical_seconds(call.tx, queue.id),
         users=tuple(sorted(told, key=lambda s: (-s.waiting, -s.running, s.user))),
-        next=tuple(
-            names.get(u, u) for u in _next(call, queue, running, levels, by_line, most_next)
-        ),
+        next=tuple(names.get(user, user) for user in coming),
     )
 
 
@@ -146,60 +145,20 @@ def _serving(agents: Sequence[tuple[Agent, int]]) -> Serving:
     )
 
 
-def _ahead(call: Call, pair: Pair, policy: QueuePolicy) -> int:
-    """Return how many items leave before this one, as things stand."""
-    if not policy.fair_share:
-        return standing.ahead(call.tx, pair.item, most=MOST_AHEAD)
-    item, queue_id = pair.item, pair.item.queue_id
-    mine = standing.ahead_of_own(call.tx, item, pair.author_id, most=MOST_AHEAD)
-    counts = standing.waiting_by_user(call.tx, queue_id)
-    urgent: int = sum(row["n"] for row in counts if row["priority"] < item.priority)
-    if mine + urgent >= MOST_AHEAD:
-        return MOST_AHEAD
-    levels = standing.levels(call.tx, queue_id)
-    lines = [
-        sharing.Line(row["author_id"], *_level(levels, row["author_id"]), room=row["n"])
-        for row in counts
-        if row["priority"] == item.priority
-    ]
-    turns = sharing.turns(
-        lines, MOST_AHEAD - urgent, half_life=policy.fair_share_half_life, now=call.now.timestamp()
-    )
-    for place, turn in enumerate(turns):
-        if turn.user_id == pair.author_id and turn.nth == mine:
-            return urgent + place
-    return MOST_AHEAD
+def _used(standing: Standing | None, booked: float, policy: QueuePolicy, now: float) -> float:
+    """Return the seconds that a user has used of late, without what waits is booked with."""
+    if standing is None:
+        return 0.0
+    half_life = policy.fair_share_half_life
+    return sharing.use_at(sharing.added(standing.level, -booked, half_life, now), half_life, now)
 
 
-def _level(levels: Mapping[str, tuple[float, float]], user: str) -> tuple[float, float]:
-    return levels.get(user, (sharing.NEVER, sharing.FIRST_GUESS))
-
-
-def _next(
-    call: Call,
-    queue: Queue,
-    running: Mapping[str, int],
-    levels: Mapping[str, tuple[float, float]],
-    by_line: Mapping[tuple[str, int], int],
-    most: int,
-) -> list[str]:
-    """Return whose items leave next."""
-    if not queue.policy.fair_share:
-        rows = waiting.window(call.tx, queue.id, agent="", limit=most)
-        return [row["author_id"] for row in rows]
-    found: list[str] = []
-    cap = queue.policy.max_running_per_user
-    for priority in sorted({priority for _, priority in by_line}):
-        lines = []
-        for (user, at), n in by_line.items():
-            room = min(n, max(0, cap - running.get(user, 0))) if cap else n
-            if at == priority and room:
-                lines.append(sharing.Line(user, *_level(levels, user), room=room))
-        turns = sharing.turns(
-            lines,
-            most - len(found),
-            half_life=queue.policy.fair_share_half_life,
-            now=call.now.timestamp(),
-        )
-        found += [turn.user_id for turn in turns]
-    return found
+def _next(call: Call, queue: Queue, running: Mapping[str, int], most: int) -> list[str]:
+    """Return whose items leave next, as far as users have room."""
+    cap, there = queue.policy.max_running_per_user, dict(running)
+    found = []
+    for user in waiting.next_authors(call.tx, queue.id, limit=20 * most):
+        if not cap or there.get(user, 0) < cap:
+            there[user] = there.get(user, 0) + 1
+            found.append(user)
+    return found[:most]

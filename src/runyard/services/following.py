@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 from runyard.domain.items import ItemState
 from runyard.domain.outcomes import Outcome
-from runyard.services import transfers
+from runyard.services import transfers, turns
 from runyard.services.call import Call
-from runyard.store import accounts, attempts, shares
+from runyard.store import accounts, attempts
 from runyard.store.items import Pair
 
 Moves = Sequence[tuple[Pair, Outcome]]
@@ -35,28 +35,7 @@ def after(call: Call, changed: Moves, *, closed: Collection[str] = ()) -> None:
     ]
     if over:
         accounts.drop_run_tokens(call.tx, over)
-    _settle(call, changed)
+    turns.settle(call, changed)
     for p, o in changed:
         if o.retry is not None and (o.retry.config or o.retry.queue):
             transfers.after_retry(call, p, o.item, o.retry)
-
-
-def _settle(call: Call, changed: Moves) -> None:
-    """Book what was used in place of what was charged when it was leased."""
-    left = [
-        (p, o)
-        for p, o in changed
-        if p.item.charged is not None and p.item.lease is not None and o.item.lease is None
-    ]
-    if not left:
-        return
-    lasted = attempts.lasted(call.tx, [(o.item.id, o.item.attempt) for _, o in left], call.now)
-    used: dict[tuple[str, float], dict[str, list[tuple[float, float | None]]]] = {}
-    for p, o in left:
-        claimed = p.item.state is ItemState.CLAIMED or o.item.attempt > p.item.attempt
-        seconds, devices = lasted.get(o.item.id, (0.0, 0)) if claimed else (0.0, 0)
-        line = used.setdefault((p.item.queue_id, p.policy.fair_share_half_life), {})
-        change = seconds * max(1, devices) - (p.item.charged or 0.0)
-        line.setdefault(p.author_id, []).append((change, seconds if claimed else None))
-    for (queue_id, half_life), by_user in sorted(used.items()):
-        shares.settle(call.tx, queue_id, by_user, half_life=half_life, now=call.now)

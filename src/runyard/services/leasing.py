@@ -63,10 +63,10 @@ def _lease_from(
     assert queue.id is not None
     policy = items.policy_of(queue.policy or "{}")
     expires = call.now + LEASE_TTL
-    moves = []
-    for pair, charged in choosing.choose(call, queue.id, policy, agent=agent_name, n=n):
-        lease = Lease(agent_id, LeaseToken(call.new_secret()), expires)
-        moves.append((pair, Outcome(pair.item.leased(lease, charged=charged), pair.run)))
+    moves = [
+        (p, Outcome(p.item.leased(Lease(agent_id, LeaseToken(call.new_secret()), expires)), p.run))
+        for p in choosing.choose(call, queue.id, policy, agent=agent_name, n=n)
+    ]
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
     return [replace(p, item=o.item) for p, o in moves]
 

@@ -23,7 +23,7 @@ from runyard.domain.queues import (
 )
 from runyard.domain.secrets import Refs, split
 from runyard.domain.templates import parse_variables
-from runyard.services import audit, secrets
+from runyard.services import audit, secrets, turns
 from runyard.services.call import Call
 from runyard.store import items, queues, waiting
 from runyard.store.db import Duplicate, Row
@@ -161,6 +161,8 @@ def edit(call: Call, entity: str, name: str, **settings: Unpack[Settings]) -> Qu
     edited = _laid_over(queue, settings)
     secrets.check_queue(call, queue.entity_id, queue.entity, _refs(edited), before=_refs(queue))
     queues.edit(call.tx, edited)
+    if edited.policy.fair_share is not queue.policy.fair_share:
+        turns.switch(call, edited, on=edited.policy.fair_share)
     audit.note(
         call, "queue.edit", name, entity_id=queue.entity_id, before=told(queue), after=told(edited)
     )

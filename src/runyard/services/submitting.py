@@ -21,9 +21,10 @@ from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import DEFAULT_QUEUE, Mode, Queue, Resource, priority_of
 from runyard.domain.runs import Run, RunState
 from runyard.domain.secrets import KEY, merged, split, submission_faults
+from runyard.domain.sharing import Place
 from runyard.domain.sources import check_entry_point, check_image
 from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve, settle
-from runyard.services import accounts, jobs, queues, secrets
+from runyard.services import accounts, jobs, queues, secrets, turns
 from runyard.services.call import Call
 from runyard.services.inputs import InputChecks, keep
 from runyard.store import accounts as account_rows
@@ -181,6 +182,10 @@ def _mode_told(queue: Queue) -> str:
 
 
 def _write(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
+    going = [n for n in new if n.item.parked is None]  # what is held stands in no line
+    placed = turns.placed(call, queue.id, queue.policy, [n.author_id for n in going])
+    place_of = {n.item.id: place for n, place in zip(going, placed, strict=True)}
+    new = [_at(n, place_of.get(n.item.id)) for n in new]
     try:
         newcomers.add(call.tx, new, now=call.now, actor=call.actor.name)
     except Duplicate as error:
@@ -193,6 +198,12 @@ def _write(call: Call, queue: Queue, new: Sequence[NewItem]) -> None:
         # The queue's news might wake another agent, for whom there is nothing.
         if name and (agent := agents.named(call.tx, queue.entity_id, name)):
             call.tx.announce(f"agent:{agent}")
+
+
+def _at(new: NewItem, place: Place | None) -> NewItem:
+    if place is None:
+        return new
+    return replace(new, item=replace(new.item, turn=place.turn, charged=place.charged))
 
 
 def _queue(call: Call, entity: str | None, name: str) -> Queue:

@@ -11,7 +11,7 @@ from typing import Final
 
 from runyard.domain import outcomes
 from runyard.domain.outcomes import Outcome
-from runyard.services import following
+from runyard.services import following, turns
 from runyard.services.call import Call
 from runyard.store import items, waiting
 from runyard.store.items import Pair
@@ -81,4 +81,6 @@ def _save(call: Call, found: list[Pair], decide: Callable[[Pair], Outcome]) -> i
     return len(moves)
 
 
-SWEEPS: Final = (expire, cancel_overwaited, free_ready, stop_overrun, age)
+SWEEPS: Final = (
+    expire, cancel_overwaited, free_ready, stop_overrun, turns.place_anew, age,
+)  # fmt: skip

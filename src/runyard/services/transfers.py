@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from runyard.domain.errors import Invalid
@@ -10,6 +11,7 @@ from runyard.domain.items import Item
 from runyard.domain.policy import RetryRule
 from runyard.domain.queues import Queue
 from runyard.domain.specs import merge
+from runyard.services import turns
 from runyard.services.call import Call
 from runyard.store import items, queues
 from runyard.store.items import Pair
@@ -48,5 +50,7 @@ def transfer(
     if queue is not None:
         spec["queue"], spec["queue_entity"] = queue.name, queue.entity
     queue_id = item.queue_id if queue is None else queue.id
-    items.relocate(call.tx, item, queue_id, to_text(spec), author_id=pair.author_id)
+    items.relocate(call.tx, item, queue_id, to_text(spec))
+    if queue is not None:
+        turns.move(call, replace(pair, item=item), queue)
     call.tx.announce(f"queue:{spec['queue_entity']}/{spec['queue']}")

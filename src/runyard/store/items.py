@@ -31,7 +31,7 @@ from runyard.domain.items import (
 from runyard.domain.outcomes import Outcome
 from runyard.domain.policy import QueuePolicy
 from runyard.domain.runs import Run, RunState
-from runyard.store import shares
+from runyard.domain.sharing import Place
 from runyard.store import tables as t
 from runyard.store.bulk import change, insertion
 from runyard.store.db import Row, Tx
@@ -66,7 +66,7 @@ PAIRS: Final = (
         _R.started_at.label("run_started_at"), _R.ended_at.label("run_ended_at"),
         _R.exit_code, _R.reason, _R.stop_requested_at,
         _I.policy.label("narrowed"), _I.parked, _I.parked_why, _I.ready_at, _I.expires_at,
-        _I.run_deadline, _I.retries, _I.host_faults, _I.aged, _I.charged,
+        _I.run_deadline, _I.retries, _I.host_faults, _I.aged, _I.turn, _I.charged,
         _Q.policy, _Q.name.label("queue_name"), t.entities.c.name.label("queue_entity"),
     )
     .select_from(t.items)
@@ -112,7 +112,7 @@ _LIFE: Final = (
 # What few moves change, so that the many do not pay for it.
 _WAIT: Final = (
     "priority", "parked", "parked_why", "ready_at", "expires_at", "run_deadline", "retries",
-    "host_faults", "aged", "charged",
+    "host_faults", "aged", "turn", "charged",
 )  # fmt: skip
 _SWAP: Final = change(t.items, found_by=_FOUND_BY, sets=_LIFE, keeps=("last_agent_id",))
 _SWAP_ALL: Final = change(
@@ -155,6 +155,7 @@ def _item(row: Row) -> Item:
         retries=row["retries"],
         host_faults=row["host_faults"],
         aged=row["aged"],
+        turn=row["turn"],
         charged=row["charged"],
     )
 
@@ -242,20 +243,16 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
             tx.announce(f"run:{pair.run.id}")
     if events:
         tx.announce("events")
-    _wake(tx, moves)
-
-
-def _wake(tx: Tx, moves: Sequence[tuple[Pair, Outcome]]) -> None:
-    """Tell agents of what may be leased now: what waits anew, and what a limit has let go."""
-    lines = set()
     for pair, outcome in moves:
-        was, became = pair.item, outcome.item
-        if is_free(became) and not (is_free(was) and was.priority == became.priority):
-            lines.add((became.queue_id, pair.author_id, became.priority))
+        if _wakes(pair, outcome.item):
             tx.announce(f"queue:{pair.queue}")
-        elif pair.policy.is_choosy and was.lease is not None and became.lease is None:
-            tx.announce(f"queue:{pair.queue}")
-    shares.activate(tx, lines)
+
+
+def _wakes(pair: Pair, became: Item) -> bool:
+    """Whether something may be leased now that could not: it waits anew, or a limit let go."""
+    if is_free(became):
+        return not is_free(pair.item)
+    return pair.policy.has_limits and pair.item.lease is not None and became.lease is None
 
 
 def _told(item: Item) -> object:
@@ -312,6 +309,7 @@ def _item_swap(was: Item, became: Item) -> dict[str, Any]:
         "b_retries": became.retries,
         "b_host_faults": became.host_faults,
         "b_aged": became.aged,
+        "b_turn": became.turn,
         "b_charged": became.charged,
     }
 
@@ -346,13 +344,24 @@ _RELOCATE: Final = (
     .where(_I.id == bindparam("item"), _I.state == "PENDING")
     .values(queue_id=bindparam("to"), spec=bindparam("b_spec"))
 )
+_PLACE: Final = change(t.items, found_by={"item": "id"}, sets=("turn", "charged"))
 
 
-def relocate(tx: Tx, item: Item, queue_id: QueueId, spec: str, *, author_id: str) -> None:
+def relocate(tx: Tx, item: Item, queue_id: QueueId, spec: str) -> None:
     """Write a waiting item's queue and spec. The caller holds its row."""
     tx.run(_RELOCATE, {"item": item.id, "to": queue_id, "b_spec": spec})
-    if is_free(item):
-        shares.activate(tx, [(queue_id, author_id, item.priority)])
+
+
+def place(tx: Tx, placed: Sequence[tuple[str, Place | None]]) -> None:
+    """Write the places of items (by id) that the caller holds; None is none, as without shares."""
+    if placed:
+        _PLACE.run(
+            tx,
+            [
+                {"item": i, "b_turn": p.turn if p else 0.0, "b_charged": p.charged if p else None}
+                for i, p in placed
+            ],
+        )
 
 
 def note(tx: Tx, item: Item, *, now: datetime, actor: str, detail: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from runyard.domain.items import Item
 from runyard.domain.runs import Run
-from runyard.store import shares
 from runyard.store import tables as t
 from runyard.store.bulk import insertion
 from runyard.store.db import Tx
@@ -24,7 +23,7 @@ _NEW_RUNS: Final = insertion(
 _NEW_ITEMS: Final = insertion(
     t.items, "id", "queue_id", "state", "priority", "enqueued_at", "run_id", "author_id",
     "attempt", "requeues", "claim_ttl", "pinned_agent", "spec", "policy", "parked",
-    "parked_why", "expires_at",
+    "parked_why", "expires_at", "turn", "charged",
 )  # fmt: skip
 
 
@@ -75,7 +74,8 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
                 "claim_ttl": n.item.claim_ttl // _MS, "pinned_agent": n.pinned_agent,
                 "spec": n.spec_text, "policy": n.policy,
                 "parked": n.item.parked and n.item.parked.value, "parked_why": n.item.parked_why,
-                "expires_at": ms_or_none(n.item.expires_at),
+                "expires_at": ms_or_none(n.item.expires_at), "turn": n.item.turn,
+                "charged": n.item.charged,
             }
             for n in new
         ],
@@ -88,8 +88,4 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
             for n in new
         ],
     )  # fmt: skip
-    shares.activate(
-        tx,
-        {(n.item.queue_id, n.author_id, n.item.priority) for n in new if n.item.parked is None},
-    )
     tx.announce("events")

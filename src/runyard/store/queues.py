@@ -41,6 +41,7 @@ _SERVERS: Final = (
         _Q.id.in_(bindparam("ids", expanding=True)),
         _A.last_seen_at > bindparam("since"),
         _A.status != AgentStatus.KILLED.value,
+        _A.set_aside_at.is_(None),
     )
     .group_by(_Q.id)
 )

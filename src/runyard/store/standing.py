@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Integer, and_, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Float, Integer, and_, bindparam, func, or_, select
 
 from runyard.domain.agents import LOST_AFTER, Agent
 from runyard.domain.items import Item, QueueId
@@ -14,28 +14,24 @@ from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import to_ms
 
-_I, _R, _A, _S, _Q, _H = (
-    t.items.c, t.runs.c, t.agents.c, t.agent_queues.c, t.queues.c, t.shares.c,
-)  # fmt: skip
+_I, _R, _A, _S = t.items.c, t.runs.c, t.agents.c, t.agent_queues.c
 _FREE: Final = and_(
     _I.queue_id == bindparam("queue_id"), _I.state == "PENDING", _I.parked.is_(None)
 )
+_LEVEL: Final = bindparam("level", type_=Integer)
+_TURN: Final = bindparam("turn", type_=Float)
+_AT: Final = bindparam("at", type_=BigInteger)
 _EARLIER: Final = or_(
-    _I.enqueued_at < bindparam("at"),
-    and_(_I.enqueued_at == bindparam("at"), _I.id < bindparam("id")),
+    _I.turn < _TURN,
+    and_(_I.turn == _TURN, _I.enqueued_at < _AT),
+    and_(_I.turn == _TURN, _I.enqueued_at == _AT, _I.id < bindparam("id")),
 )
 _AHEAD: Final = select(func.count()).select_from(
     select(_I.id)
     .where(
         _FREE,
-        or_(_I.priority < bindparam("level"), and_(_I.priority == bindparam("level"), _EARLIER)),
+        or_(_I.priority < _LEVEL, and_(_I.priority == _LEVEL, _EARLIER)),
     )
-    .limit(bindparam("most", type_=Integer))
-    .subquery()
-)
-_AHEAD_OF_OWN: Final = select(func.count()).select_from(
-    select(_I.id)
-    .where(_FREE, _I.author_id == bindparam("author"), _I.priority == bindparam("level"), _EARLIER)
     .limit(bindparam("most", type_=Integer))
     .subquery()
 )
@@ -56,28 +52,15 @@ _PARKED: Final = (
     .where(_I.queue_id == bindparam("queue_id"), _I.parked.is_not(None))
     .group_by(_I.parked)
 )
-_LEVELS: Final = (
-    select(_H.user_id, func.max(_H.level).label("level"), func.max(_H.typical_s).label("typical_s"))
-    .where(_H.queue_id == bindparam("queue_id"))
-    .group_by(_H.user_id)
-)
 
 
 def ahead(tx: Tx, item: Item, *, most: int) -> int:
-    """Return how many free items leave before this one by priority and time, `most` at most."""
-    return int(tx.scalar(_AHEAD, _place(item, most)))
-
-
-def ahead_of_own(tx: Tx, item: Item, author_id: str, *, most: int) -> int:
-    """Return how many of its author's items of the same priority leave before this one."""
-    return int(tx.scalar(_AHEAD_OF_OWN, {**_place(item, most), "author": author_id}))
-
-
-def _place(item: Item, most: int) -> dict[str, Any]:
-    return {
-        "queue_id": item.queue_id, "level": item.priority, "at": to_ms(item.enqueued_at),
-        "id": item.id, "most": most,
+    """Return how many free items leave before this one, `most` at most."""
+    place = {
+        "queue_id": item.queue_id, "level": item.priority, "turn": item.turn,
+        "at": to_ms(item.enqueued_at), "id": item.id, "most": most,
     }  # fmt: skip
+    return int(tx.scalar(_AHEAD, place))
 
 
 def typical_seconds(tx: Tx, queue_id: QueueId) -> float | None:
@@ -95,12 +78,6 @@ def waiting_by_user(tx: Tx, queue_id: QueueId) -> Sequence[Row]:
 def parked(tx: Tx, queue_id: QueueId) -> dict[str, int]:
     """Return how many items are held and how many back off."""
     return {row["parked"]: row["n"] for row in tx.all(_PARKED, {"queue_id": queue_id})}
-
-
-def levels(tx: Tx, queue_id: QueueId) -> dict[str, tuple[float, float]]:
-    """Return (level, typical seconds) of each user who ever submitted to the queue."""
-    rows = tx.all(_LEVELS, {"queue_id": queue_id})
-    return {row["user_id"]: (row["level"], row["typical_s"]) for row in rows}
 
 
 def names(tx: Tx, user_ids: Sequence[str]) -> dict[str, str]:

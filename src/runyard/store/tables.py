@@ -310,7 +310,8 @@ items = Table(
     Column("retries", Integer, nullable=False, server_default="0"),
     Column("host_faults", Integer, nullable=False, server_default="0"),
     Column("aged", Integer, nullable=False, server_default="0"),  # levels gained by waiting
-    Column("charged", Float),  # seconds that its lease was booked with to its author's share
+    Column("turn", Float, nullable=False, server_default="0"),  # its place by fair share
+    Column("charged", Float),  # seconds that its author's share was booked with for it
     CheckConstraint(
         "state IN ('PENDING', 'LEASED', 'CLAIMED', 'FINISHED', 'FAILED', 'CANCELLED')",
         name="known_state",
@@ -332,7 +333,8 @@ items = Table(
     CheckConstraint("parked IN ('held', 'backoff')", name="known_parking"),
     CheckConstraint("ready_at IS NULL OR parked = 'backoff'", name="ready_ends_backoff"),
     # Partial, so that finished history never slows the hot queries down.
-    Index("ix_items_waiting", "queue_id", "priority", "enqueued_at", "id",
+    # The author comes last, for those whose limit is reached to be passed over in the index.
+    Index("ix_items_waiting", "queue_id", "priority", "turn", "enqueued_at", "id", "author_id",
           sqlite_where=_waits, postgresql_where=_waits),
     Index("ix_items_line", "queue_id", "author_id", "priority", "enqueued_at", "id",
           sqlite_where=_waits, postgresql_where=_waits),
@@ -457,21 +459,19 @@ idempotency_keys = Table(
     Index("ix_idempotency_keys_age", "created_at"),
 )
 
-# A user's standing in a queue, once for each level of priority in which something of theirs may
-# wait. `level` is the logarithm of what they used, so written that its order never ages
-# (`domain.sharing`); all rows of a user in a queue have the same.
+# A user's standing in a queue with fair share. `level` is what the next item is placed by: the
+# logarithm of what was used, and is spoken for by what waits, so written that its order never ages
+# (`domain.sharing`). `moved`: what waits was placed by another level, and is to be placed anew.
 shares = Table(
     "shares",
     metadata,
     Column("queue_id", String(64), ForeignKey("queues.id"), primary_key=True),
     Column("user_id", String(64), ForeignKey("users.id"), primary_key=True),
-    Column("priority", Integer, primary_key=True, autoincrement=False),
     Column("level", Float, nullable=False),
     Column("typical_s", Float, nullable=False),
-    Column("active", Boolean, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Index("ix_shares_order", "queue_id", "priority", "level", "user_id",
-          sqlite_where=text("active"), postgresql_where=text("active")),
+    Column("moved", Boolean, nullable=False),
+    Index("ix_shares_moved", "queue_id", "user_id", sqlite_where=text("moved"),
+          postgresql_where=text("moved")),
 )  # fmt: skip
 
 audit = Table(

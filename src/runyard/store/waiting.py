@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import (
     BigInteger,
     Integer,
-    Select,
     and_,
     bindparam,
     func,
-    lateral,
     literal_column,
     or_,
     select,
     text,
-    true,
 )
-from sqlalchemy import Text as SqlText
-from sqlalchemy import cast as sql_cast
-from sqlalchemy import column as sql_column
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import JSON
 
 from runyard.domain.items import QueueId
 from runyard.store import tables as t
@@ -41,20 +32,40 @@ _PENDING: Final = _I.state == literal_column("'PENDING'")
 _FREE: Final = and_(_PENDING, _I.parked.is_(None))
 _MINE: Final = or_(_I.pinned_agent.is_(None), _I.pinned_agent == bindparam("agent"))
 _LIMIT: Final = bindparam("limit", type_=Integer)
+_ORDER: Final = (_I.priority, _I.turn, _I.enqueued_at, _I.id)
 _NEXT: Final = for_writing(
-    PAIRS.where(_I.queue_id == bindparam("queue_id"), _FREE, _MINE)
-    .order_by(_I.priority, _I.enqueued_at, _I.id)
+    PAIRS.where(_I.queue_id == bindparam("queue_id"), _FREE, _MINE).order_by(*_ORDER).limit(_LIMIT),
+    skip_locked=True,
+)
+_NEXT_WITHOUT: Final = for_writing(
+    PAIRS.where(
+        _I.queue_id == bindparam("queue_id"),
+        _FREE,
+        _MINE,
+        _I.author_id.not_in(bindparam("without", expanding=True)),
+    )
+    .order_by(*_ORDER)
     .limit(_LIMIT),
     skip_locked=True,
 )
-_WINDOW: Final = (
-    select(_I.id, _I.author_id)
-    .where(_I.queue_id == bindparam("queue_id"), _FREE, _MINE)
-    .order_by(_I.priority, _I.enqueued_at, _I.id)
+_NEXT_AUTHORS: Final = (
+    select(_I.author_id)
+    .where(_I.queue_id == bindparam("queue_id"), _FREE)
+    .order_by(*_ORDER)
     .limit(_LIMIT)
 )
-_CHOSEN: Final = for_writing(
-    PAIRS.where(_I.id.in_(bindparam("ids", expanding=True)), _FREE), skip_locked=True
+_OF_AUTHOR: Final = (
+    select(_I.id)
+    .where(
+        _I.queue_id == bindparam("queue_id"),
+        _I.author_id == bindparam("author"),
+        _PENDING,
+    )
+    .order_by(_I.enqueued_at, _I.id)
+    .with_for_update(skip_locked=True)
+)
+_RUN: Final = select(func.count()).where(
+    _I.queue_id == bindparam("queue_id"), _I.state.in_(["LEASED", "CLAIMED"])
 )
 _RUNNING: Final = (
     select(_I.author_id, func.count().label("n"))
@@ -126,15 +137,54 @@ _AGING_QUEUES: Final = select(_Q.id, _Q.policy).where(
 )
 
 
-def next_waiting(tx: Tx, queue_id: QueueId, *, agent: str, limit: int) -> list[Pair]:
-    """Return up to `limit` items by priority and time, held for writing."""
-    params = {"queue_id": queue_id, "agent": agent, "limit": limit}
-    return [pair_of(row) for row in tx.all(_NEXT, params)]
+def next_waiting(
+    tx: Tx, queue_id: QueueId, *, agent: str, limit: int, without: Collection[str] = ()
+) -> list[Pair]:
+    """Return up to `limit` items in the order in which they leave, held for writing.
+
+    Items of the users `without` are passed over.
+    """
+    params: dict[str, Any] = {"queue_id": queue_id, "agent": agent, "limit": limit}
+    if without:
+        rows = tx.all(_NEXT_WITHOUT, {**params, "without": sorted(without)})
+    else:
+        rows = tx.all(_NEXT, params)
+    return [pair_of(row) for row in rows]
 
 
-def window(tx: Tx, queue_id: QueueId, *, agent: str, limit: int) -> Sequence[Row]:
-    """Return (id, author_id) of what is first by priority and time."""
-    return tx.all(_WINDOW, {"queue_id": queue_id, "agent": agent, "limit": limit})
+def next_authors(tx: Tx, queue_id: QueueId, *, limit: int) -> list[str]:
+    """Return whose items leave next, by id."""
+    rows = tx.all(_NEXT_AUTHORS, {"queue_id": queue_id, "limit": limit})
+    return [row["author_id"] for row in rows]
+
+
+_BOOKED: Final = select(func.sum(_I.charged)).where(
+    _I.queue_id == bindparam("queue_id"), _I.author_id == bindparam("author"), _PENDING
+)
+
+
+def booked(tx: Tx, queue_id: str, author_id: str) -> float:
+    """Return the seconds that a user's share is booked with for what waits."""
+    return float(tx.scalar(_BOOKED, {"queue_id": queue_id, "author": author_id}) or 0.0)
+
+
+_BOOKED_BY_USER: Final = (
+    select(_I.author_id, func.sum(_I.charged).label("seconds"))
+    .where(_I.queue_id == bindparam("queue_id"), _PENDING)
+    .group_by(_I.author_id)
+)
+
+
+def booked_by_user(tx: Tx, queue_id: QueueId) -> dict[str, float]:
+    """Return the seconds that users' shares are booked with for what waits."""
+    rows = tx.all(_BOOKED_BY_USER, {"queue_id": queue_id})
+    return {row["author_id"]: float(row["seconds"] or 0.0) for row in rows}
+
+
+def of_author(tx: Tx, queue_id: str, author_id: str) -> list[str]:
+    """Return the ids of a user's waiting items, the oldest first, held for writing."""
+    rows = tx.all(_OF_AUTHOR, {"queue_id": queue_id, "author": author_id})
+    return [row["id"] for row in rows]
 
 
 def lock_queue(tx: Tx, queue_id: QueueId) -> None:
@@ -143,78 +193,14 @@ def lock_queue(tx: Tx, queue_id: QueueId) -> None:
         tx.connection.execute(_LOCK, {"queue_id": queue_id})
 
 
+def number_running(tx: Tx, queue_id: QueueId) -> int:
+    """Return how many items agents hold."""
+    return int(tx.scalar(_RUN, {"queue_id": queue_id}))
+
+
 def running(tx: Tx, queue_id: QueueId) -> dict[str, int]:
     """Return how many items of each user are held by agents."""
     return {row["author_id"]: row["n"] for row in tx.all(_RUNNING, {"queue_id": queue_id})}
-
-
-def take(tx: Tx, ids: Sequence[str]) -> list[Pair]:
-    """Return those of the items that still are free, held for writing, in the order of `ids`."""
-    found = {row["id"]: row for row in tx.all(_CHOSEN, {"ids": list(ids)})}
-    return [pair_of(found[item_id]) for item_id in ids if item_id in found]
-
-
-def _of_line(user: Any, priority: Any, limit: Any) -> Select[Any]:
-    return (
-        select(_I.id, _I.enqueued_at)
-        .where(
-            _I.queue_id == bindparam("queue_id"),
-            _I.author_id == user,
-            _I.priority == priority,
-            _FREE,
-            _MINE,
-        )
-        .order_by(_I.enqueued_at, _I.id)
-        .limit(limit)
-    )
-
-
-def _compiled(statement: Select[Any]) -> tuple[str, Sequence[str], Mapping[str, Any]]:
-    """Return the statement for SQLite, the order of its parameters, and those it came with."""
-    made = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
-    return str(made), made.positiontup or (), made.params
-
-
-_HEADS_SQLITE: Final = _compiled(
-    _of_line(bindparam("user"), bindparam("priority"), bindparam("most", type_=Integer))
-)
-_asked = (
-    func.json_to_recordset(sql_cast(bindparam("asked", type_=SqlText), JSON))
-    .table_valued(
-        sql_column("user", t.shares.c.user_id.type),
-        sql_column("priority", Integer),
-        sql_column("most", Integer),
-    )
-    .render_derived(name="asked", with_types=True)
-)
-_head = lateral(_of_line(_asked.c.user, _asked.c.priority, _asked.c.most)).alias("head")
-_HEADS_POSTGRES: Final = select(
-    _asked.c.user, _asked.c.priority, _head.c.id, _head.c.enqueued_at
-).join(_head, true())
-
-
-def heads(
-    tx: Tx, queue_id: QueueId, lines: Sequence[tuple[str, int, int]], *, agent: str
-) -> dict[tuple[str, int], list[tuple[int, str]]]:
-    """Return the first items of lines (user id, priority, how many): (enqueued at in ms, id)."""
-    found: dict[tuple[str, int], list[tuple[int, str]]] = {(u, p): [] for u, p, _ in lines}
-    if tx.is_postgres:
-        asked = [{"user": u, "priority": p, "most": most} for u, p, most in lines]
-        params = {"queue_id": queue_id, "agent": agent,
-                  "asked": msgspec.json.encode(asked).decode()}  # fmt: skip
-        for row in tx.all(_HEADS_POSTGRES, params):
-            found[row["user"], row["priority"]].append((row["enqueued_at"], row["id"]))
-        for line in found.values():
-            line.sort()
-        return found
-    # SQLite has no LATERAL; and a statement costs it nothing but its own work.
-    sql, names, own = _HEADS_SQLITE
-    for user, priority, most in lines:
-        values = {**own, "queue_id": queue_id, "user": user, "priority": priority, "agent": agent,
-                  "most": most}  # fmt: skip
-        rows = tx.connection.exec_driver_sql(sql, tuple(values[name] for name in names))
-        found[user, priority] = [(at, item_id) for item_id, at in rows]
-    return found
 
 
 def overdue(tx: Tx, now: datetime) -> list[Pair]:
