@@ -1,7 +1,9 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from runyard.agent.logs import LogCourier
 from runyard.agent.outage import Line
 from runyard.agent.registry import Drivers
 from runyard.agent.rendering import Draft, Grants
+from runyard.agent.volume_settings import VolumeSettings
+from runyard.agent.volumes import Volumes
 from runyard.agent.workspace import Workspaces
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.workloads import Workload
@@ -426,6 +430,55 @@ async def test_gpus_of_an_adopted_workload_stay_taken(tmp_path, double, stage):
         for act in list(stage.acts.values()):
             act.asked_to_stop.set()
         await asyncio.gather(*tasks)
+
+
+def lending(root: Path, double: Double, stage: Stage) -> Yard:
+    yard = Yard(root, double, stage, takes_volumes=True)
+    volumes = Volumes({"pip": VolumeSettings(quota_mb=0)}, root / "volumes")
+    grants = replace(yard.bench.grants, volumes=volumes.table)
+    yard.bench = replace(yard.bench, volumes=volumes, grants=grants)
+    return yard
+
+
+async def is_swept(yard: Yard) -> bool:
+    return await yard.bench.volumes.sweep("pip", datetime.now(UTC)) is not None
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_volume_is_in_use_until_its_workload_has_ended_whoever_began_it(
+    tmp_path, double, stage, keeps
+):
+    stage.program = lambda _: runs_until_stopped(0)
+    double.items["i1"].spec = spec(config={"volumes": ["pip"]})
+    first = lending(tmp_path, double, stage)
+    async with first.at_work():
+        task = asyncio.create_task(first.attempt().run())
+        await until(lambda: double.items["i1"].handle)
+        assert not await is_swept(first)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not await is_swept(first)  # it left, and the workload runs on
+    (mount,) = stage.acts["ry-i1-1"].workload.mounts
+    assert (mount.source, mount.env) == (str(tmp_path / "volumes" / "pip"), ("PIP_CACHE_DIR",))
+    os.close(first.bench.volumes._places["pip"].lock)  # as the end of its process would
+    if not keeps:
+        double.items["i1"].handle = None
+
+    second = lending(tmp_path, double, stage)
+    async with second.at_work():
+        task = asyncio.create_task(second.attempt().run())
+        await asyncio.sleep(0)
+        assert not await is_swept(second)
+        stage.acts["ry-i1-1"].asked_to_stop.set()
+        await task
+        assert await is_swept(second)
+
+
+async def test_a_volume_that_is_not_lent_fails_before_the_claim(tmp_path, double, stage):
+    double.items["i1"].spec = spec(config={"volumes": ["pipp"]})
+    await run(lending(tmp_path, double, stage))
+    assert double.calls == ["fail:i1"]
+    assert "it has pip" in double.items["i1"].failure.message
 
 
 async def test_more_gpus_than_there_are_fail_at_once(tmp_path, double, stage):
