@@ -149,9 +149,6 @@ class Attempt:
             self._recall()
             await self._patience.within(None, self._follow(driver, self._handle))
         else:
-            if self._claimed:  # what an earlier process submitted may be running, unseen
-                noted = self._bench.workspaces.read_note(self.held.key)
-                self._bench.volumes.recall(self.held.key, noted.volumes)
             drafted = draft(
                 self.held, driver.capabilities, self._bench.grants, base_url=self._bench.base_url
             )
