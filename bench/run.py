@@ -17,13 +17,14 @@ from pathlib import Path
 
 from harness.results import Row, machine
 from harness.table import render
-from measures import floors, footprint, output, starting, traffic, waiting
+from measures import floors, footprint, output, policies, starting, traffic, waiting
 from measures.floors import Floors
 
 MEASURES: dict[str, Callable[[Floors], list[Row]]] = {
     "floor": floors.rows,
     "start": starting.rows,
     "traffic": traffic.rows,
+    "policies": policies.rows,
     "memory": footprint.rows,
     "idle": waiting.idle_rows,
     "waiting": waiting.rows,
