@@ -196,15 +196,24 @@ class Yard:
         wait_for(is_there, f"server {n} is not there")
 
     def add_agent(
-        self, queue: str, *, name: str = "agent", max_jobs: int = -1, server: int = 0
+        self,
+        *queues: str,
+        entity: str | None = None,
+        name: str = "agent",
+        max_jobs: int = -1,
+        server: int = 0,
     ) -> Program:
+        """Start an agent of queues of `entity`, by default the first user's own."""
         home = self.root / f"agent-{name}"
         home.mkdir(exist_ok=True)
         env = self._env(home) | {
             "RUNYARD_BASE_URL": self.urls[server],
             "RUNYARD_API_KEY": self.key,
         }
-        words = ["agent", "--queue", queue, "--name", name, "--max-jobs", str(max_jobs)]
+        words = ["agent", "--name", name, "--max-jobs", str(max_jobs)]
+        words += [word for queue in queues for word in ("--queue", queue)]
+        if entity is not None:
+            words += ["--entity", entity]
         program = Program(f"agent {name}", words, env, home / "agent.log")
         self.agents.append(program)
         program.start()
