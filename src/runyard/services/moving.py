@@ -87,7 +87,7 @@ class _Moving:
             self._claims.append(replace(pair, item=became.item, run=became.run))
         else:  # the first answer was lost on its way; the token in it is of no use to anybody
             self._tokens[pair.item.id] = leasing.run_tokens(self._call, [pair])[0]
-            self._secrets[pair.item.id] = secrets.values_for(self._call, [pair.spec])[0]
+            self._secrets[pair.item.id] = secrets.values_for(self._call, [pair.secret_spec])[0]
         # The tokens of a batch are written together, after all moves were decided.
         return lambda: _claimed(self._tokens[pair.item.id], self._secrets[pair.item.id])
 
@@ -126,7 +126,7 @@ class _Moving:
             attempts.begin(call.tx, opened, call.now)
             made = leasing.run_tokens(call, self._claims)
             self._tokens |= {p.item.id: token for p, token in zip(self._claims, made, strict=True)}
-            given = secrets.values_for(call, [p.spec for p in self._claims])
+            given = secrets.values_for(call, [p.secret_spec for p in self._claims])
             self._secrets |= {p.item.id: s for p, s in zip(self._claims, given, strict=True)}
         if self._handles:
             attempts.keep(call.tx, self._handles)

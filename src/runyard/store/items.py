@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import Select, and_, bindparam, insert, select, update
@@ -55,6 +56,11 @@ class Pair:
     @property
     def spec(self) -> dict[str, Any]:
         return from_text(self.spec_text)  # type: ignore[no-any-return]
+
+    @property
+    def secret_spec(self) -> dict[str, Any]:
+        """The spec as far as references to secrets go; most have none, and are not read for it."""
+        return self.spec if '"secrets"' in self.spec_text else {}
 
 
 PAIRS: Final = (
@@ -114,6 +120,7 @@ _WAIT: Final = (
     "priority", "parked", "parked_why", "ready_at", "expires_at", "run_deadline", "retries",
     "host_faults", "aged", "turn", "charged",
 )  # fmt: skip
+_waiting: Final = attrgetter(*_WAIT)
 _SWAP: Final = change(t.items, found_by=_FOUND_BY, sets=_LIFE, keeps=("last_agent_id",))
 _SWAP_ALL: Final = change(
     t.items, found_by=_FOUND_BY, sets=(*_LIFE, *_WAIT), keeps=("last_agent_id",)
@@ -216,11 +223,15 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
     """
     items = [(p.item, o.item) for p, o in moves if o.item != p.item]
     runs = [(p.run, o.run) for p, o in moves if o.run != p.run]
-    for swap, some in (
-        (_SWAP, [pair for pair in items if not _waits_otherwise(*pair)]),
-        (_SWAP_ALL, [pair for pair in items if _waits_otherwise(*pair)]),
-    ):
-        if some and swap.run(tx, [_item_swap(*pair) for pair in some]) != len(some):
+    few: list[dict[str, Any]] = []
+    many: list[dict[str, Any]] = []
+    for was, became in items:
+        if _waiting(was) == _waiting(became):
+            many.append(_item_swap(was, became))
+        else:
+            few.append(_item_swap(was, became) | _wait_swap(became))
+    for swap, some in ((_SWAP, many), (_SWAP_ALL, few)):
+        if some and swap.run(tx, some) != len(some):
             raise Conflict("an item was moved by somebody else; look again")
     if runs and _SWAP_RUN.run(tx, [_run_swap(*pair) for pair in runs]) != len(runs):
         raise Conflict("a run was moved by somebody else; look again")
@@ -265,10 +276,6 @@ def is_free(item: Item) -> bool:
     return item.state is ItemState.PENDING and item.parked is None
 
 
-def _waits_otherwise(was: Item, became: Item) -> bool:
-    return any(getattr(was, name) != getattr(became, name) for name in _WAIT)
-
-
 def _detail(was: Item, became: Item) -> str:
     if became.failure is not None:
         return f"{became.failure.stage}: {became.failure.message}"
@@ -300,6 +307,11 @@ def _item_swap(was: Item, became: Item) -> dict[str, Any]:
         "b_failure_stage": failure and failure.stage,
         "b_failure_message": failure and failure.message,
         "b_ended_at": ms_or_none(became.ended_at),
+    }
+
+
+def _wait_swap(became: Item) -> dict[str, Any]:
+    return {
         "b_priority": became.priority,
         "b_parked": became.parked and became.parked.value,
         "b_parked_why": became.parked_why,
