@@ -22,6 +22,13 @@ def print_plan(plan: Plan) -> None:
     _print([*lines, *([("", "")] if lines else []), ("", summary(plan))])
 
 
+def print_difference(was: Any, becomes: Any) -> None:
+    """Print what differs between two documents, path by path."""
+    from runyard.sdk.platform.planning import difference
+
+    _print([line for change in difference(was, becomes) for line in _change(change)])
+
+
 def summary(plan: Plan) -> str:
     """Say in one line how much there is to do."""
     from runyard.sdk.platform import Verb

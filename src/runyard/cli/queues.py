@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -156,6 +156,7 @@ def edit(
     """
     from runyard.cli.documents import mapping
     from runyard.cli.output import print_model, say
+    from runyard.cli.planned import print_difference
     from runyard.cli.session import connect, split_queue
     from runyard.wire.rest import QueuePatch
 
@@ -168,16 +169,18 @@ def edit(
     )
     with connect() as api:
         owner, plain = split_queue(api, name, entity)
+        before = api.queue(owner, plain)
         if values or change == QueuePatch():
-            change = _changed(api.queue(owner, plain), change, values or [])
+            change = _changed(before, change, values or [])
         if change == QueuePatch():
             say("Nothing was changed.")
             return
         edited = api.edit_queue(owner, plain, change)
     if as_json:
         print_model(edited)
-    else:
-        _print(edited)
+        return
+    say(f"Edited queue {edited.entity}/{edited.name}:")
+    print_difference(_settings(before), _settings(edited))
 
 
 @app.command("delete", **examples("runyard queue delete old", "runyard queue delete old --yes"))
@@ -216,11 +219,15 @@ add_to_queues(app)
 _EDITED: Final = ("config", "variables", "policy", "links", "description")
 
 
+def _settings(queue: QueueOut) -> dict[str, Any]:
+    return queue.model_dump(include=set(_EDITED))
+
+
 def _changed(queue: QueueOut, change: QueuePatch, values: list[str]) -> QueuePatch:
     from runyard.cli.documents import assign, edited
     from runyard.wire.rest import QueuePatch
 
-    before = queue.model_dump(include=set(_EDITED))
+    before = _settings(queue)
     after = {**before, **change.model_dump(exclude_none=True)}
     if values:
         for word in values:
