@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, Unauthenticated
-from runyard.wire import rest, rest_people
+from runyard.domain.queues import PRIORITIES
+from runyard.wire import rest, rest_operating, rest_people
 
 KEY = "ry_a-key-for-tests"
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
@@ -38,6 +39,8 @@ class Run:
     reason: str = ""
     log: bytes = b""
     started: bool = False
+    priority: int = 2
+    held: str = ""  # why
 
     def ref(self) -> rest.RunRef:
         return rest.RunRef(entity="ada", project="default", run_id=f"run-{self.item_id}")
@@ -74,7 +77,9 @@ class Run:
             queue_entity="ada",
             state=item_state.get(self.state, "CLAIMED" if self.started else "PENDING"),
             status=self.status,
-            priority=2,
+            priority=self.priority,
+            parked="held" if self.held else None,
+            parked_why=self.held,
             attempt=int(self.started),
             requeues=0,
             run=self.ref(),
@@ -91,7 +96,25 @@ class Run:
             spec=self.spec,
             warnings=[],
             events=[],
+            waiting=None if self.started or self.over else self.waiting(),
         )
+
+    def waiting(self) -> rest.WaitingOut:
+        if self.held:
+            return rest.WaitingOut(why=f"{self.held}; release it")
+        return rest.WaitingOut(why="it is behind 2 other items", ahead=2, starts_at=T0)
+
+
+def explained(queue: rest.QueueOut, more: dict[str, Any]) -> rest_operating.ExplainedOut:
+    """A queue of which little is known, and what a test says of it."""
+    usual = {
+        "rules": [], "agents": {"live": 0, "leasing": 0, "slots": 0, "taken": 0}, "running": 0,
+        "waiting": 0, "held": 0, "backing_off": 0, "typical_s": None, "users": [], "next": [],
+    }  # fmt: skip
+    same = {name: getattr(queue, name) for name in ("entity", "mode", "mode_by", "mode_why")}
+    return rest_operating.ExplainedOut.model_validate(
+        {**usual, **same, "queue": queue.name, **more}
+    )
 
 
 @dataclass
@@ -121,6 +144,8 @@ class Double:
     end_log_after: int | None = None  # bytes of one answer, which then ends as if all was said
     keep_alive_s: float = 0.05
     aside: str = ""  # why the one agent is set aside
+    explained: dict[str, Any] = field(default_factory=dict)  # what `explain` answers besides
+    refused: dict[str, str] = field(default_factory=dict)  # items that `select` does not change
     answered: dict[str, bytes] = field(default_factory=dict)  # by Idempotency-Key
     on_submit: Callable[[Run], None] = lambda run: None
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -155,6 +180,7 @@ class Double:
             name=new.name,
             resource=new.resource,
             config=new.config,
+            variables=new.variables,
             policy=new.policy,
             created_at=T0,
             created_by="ada",
@@ -269,6 +295,8 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
                 raise NotFound(f"no queue {words[1]!r} in ada; near: default", hint="queue list")
             if words[2:] == ["items"]:
                 self.submit(request, queue)
+            elif words[2:]:
+                self.operate(request, queue, words[2])
             elif request.method == "PATCH":
                 change = rest.QueuePatch(**request.json()).model_dump(exclude_none=True)
                 double.queues[queue.name] = queue.model_copy(update=change)
@@ -278,6 +306,32 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
                 self.reply(204, b"")
             else:
                 self.give(queue)
+
+        def operate(self, request: Request, queue: rest.QueueOut, verb: str) -> None:
+            modes = {"pause": "paused", "drain": "draining", "resume": "open"}
+            if verb in modes:
+                by = "" if verb == "resume" else "ada"
+                told = {"mode": modes[verb], "mode_by": by, "mode_why": request.json()["reason"]}
+                double.queues[queue.name] = queue.model_copy(update=told)
+                self.give(double.queues[queue.name])
+            elif verb == "explain":
+                self.give(explained(queue, double.explained))
+            else:
+                self.select(rest_operating.SelectIn(**request.json()))
+
+        def select(self, body: rest_operating.SelectIn) -> None:
+            """Two items at a time, the oldest first."""
+            ids = [run.item_id for run in double.runs.values() if not run.started and not run.over]
+            ids = [one for one in ids if one > (body.after or "")]
+            some = ids[:2]
+            self.give(
+                rest_operating.SelectedOut(
+                    changed=[one for one in some if one not in double.refused],
+                    refused={one: double.refused[one] for one in some if one in double.refused},
+                    next=some[-1] if len(ids) > 2 else None,
+                    dry_run=body.dry_run,
+                )
+            )
 
         def submit(self, request: Request, queue: rest.QueueOut) -> None:
             key = request.headers["idempotency-key"]
@@ -307,8 +361,27 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
             run = double.runs.get(words[0])
             if run is None:
                 raise NotFound(f"no item {words[0]!r} that you may see")
-            if words[1:] == ["cancel"]:
-                double.move(run, state="killed", status="Killed", reason="cancelled")
+            body = json.loads(request.body) if request.body else {}
+            match words[1:]:
+                case ["cancel"]:
+                    double.move(run, state="killed", status="Killed", reason="cancelled")
+                case ["hold"]:
+                    double.move(run, held=": ".join(filter(None, ["held by ada", body["reason"]])))
+                case ["release"] if not run.held:
+                    raise Conflict(f"item {run.item_id} is not held")
+                case ["release"]:
+                    double.move(run, held="")
+                case ["priority"]:
+                    double.move(run, priority=PRIORITIES[body["priority"]])
+                case ["move"]:
+                    double.move(run, queue=body["queue"])
+                case ["retry"]:
+                    made = Run(str(len(double.runs)), {**run.spec, **body["changes"]}, run.queue)
+                    double.runs[made.item_id] = made
+                    self.give(
+                        rest.SubmittedItem(id=made.item_id, run=made.ref(), spec=made.spec), 201
+                    )
+                    return
             self.give(run.item())
 
         def on_runs(self, request: Request, words: list[str]) -> None:

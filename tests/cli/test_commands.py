@@ -85,9 +85,9 @@ def test_the_key_can_be_piped_in(server: Double, tmp_path: Path) -> None:
 def test_lists_are_plain_columns_in_a_pipe(logged_in: Double, cli: Cli) -> None:
     done = cli("queue", "list")
     assert done.out.splitlines() == [
-        "ENTITY  NAME     RESOURCE         WAITING  RUNNING  AGENTS",
-        "ada     default  local-process    0        0        0",
-        "ada     gpu      local-container  0        0        0",
+        "ENTITY  NAME     RESOURCE         MODE  WAITING  RUNNING  AGENTS",
+        "ada     default  local-process    open  0        0        0",
+        "ada     gpu      local-container  open  0        0        0",
     ]
     assert done.err == ""
 

@@ -88,7 +88,7 @@ def test_inline_json_is_understood_and_at_files_are_not(logged_in: Double, cli: 
         (["-u", "."], "--uri needs --entry-point"),
         (["-j", "a", "-q", "--async"], "--async is for running without a queue"),
         (["-j", "a", "-P", "high"], "--priority needs --queue"),
-        (["-j", "a", "-v", "x=1", "-q"], "queue templates are not in this version"),
+        (["-j", "a", "-v", "x=1"], "--set-var, --policy and --hold are for a queue"),
         (["-j", "a", "-b", "-q"], "images are not built here"),
         (["-j", "a", "-rg", "r", "-q"], "images are not built here"),
         (["-d", "a", "-B", "b", "-q"], "--base-image does not go with --docker-image"),

@@ -1,22 +1,22 @@
-"""What `runyard queue` and `runyard item` do to what waits."""
+"""What `runyard item` does to what waits, one by one or by filter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from runyard.cli.modes import Reason
 from runyard.cli.options import Entity, Json, Yes
 from runyard.cli.tree import examples
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from runyard.client.api import Api
     from runyard.wire.rest import ItemOut
     from runyard.wire.rest_operating import SelectedOut, SelectIn
 
-QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="NAME or ENTITY/NAME.")]
-Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; shown to who waits.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ITEM...]", help="Ids of items.")]
 OfQueue = Annotated[
     str | None,
@@ -30,103 +30,7 @@ Job = Annotated[
     str | None, typer.Option("--of-job", help="With --queue: only of jobs that begin with this.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would be done to; do not.")]
-_MOST_ASKED: Final = 1  # items that are changed without a question
-
-
-def add_to_queues(app: typer.Typer) -> None:
-    """Register what is done to queues."""
-    for verb, told, lines in (
-        ("pause", "Hand out nothing of a queue; it goes on taking submissions.",
-         ('runyard queue pause gpu -m "driver update until 15:00"',)),
-        ("drain", "Take no submissions; what waits and runs goes on to its end.",
-         ('runyard queue drain old -m "moved to gpu"',)),
-    ):  # fmt: skip
-        app.command(verb, help=told, **examples(*lines))(_setter(verb))
-    app.command("resume", **examples("runyard queue resume gpu"))(resume)
-    app.command(
-        "explain", **examples("runyard queue explain gpu", "runyard queue explain gpu --json")
-    )(explain)
-    app.command("schema", **examples("runyard queue schema > policy.schema.json"))(schema)
-
-
-def _setter(verb: str) -> Callable[..., None]:
-    def change(
-        name: QueueName, reason: Reason = "", entity: Entity = None, as_json: Json = False
-    ) -> None:
-        from runyard.cli.output import print_model, say
-        from runyard.cli.session import connect, split_queue
-
-        with connect() as api:
-            do = api.pause_queue if verb == "pause" else api.drain_queue
-            queue = do(*split_queue(api, name, entity), reason)
-        if as_json:
-            print_model(queue)
-        else:
-            say(f"Queue {queue.entity}/{queue.name} is {queue.mode}: {queue.pending} items wait, "
-                f"{queue.running} run.")  # fmt: skip
-            say(f"Open it again: runyard queue resume {queue.entity}/{queue.name}")
-
-    return change
-
-
-def resume(name: QueueName, entity: Entity = None, as_json: Json = False) -> None:
-    """Open a paused or draining queue again."""
-    from runyard.cli.output import print_model, say
-    from runyard.cli.session import connect, split_queue
-
-    with connect() as api:
-        queue = api.resume_queue(*split_queue(api, name, entity))
-    if as_json:
-        print_model(queue)
-    else:
-        say(f"Queue {queue.entity}/{queue.name} is open.")
-
-
-def explain(name: QueueName, entity: Entity = None, as_json: Json = False) -> None:
-    """Tell how a queue stands: its rules, limits, agents, users, and who is next."""
-    from runyard.cli.output import print_fields, print_model, print_table
-    from runyard.cli.session import connect, split_queue
-
-    with connect() as api:
-        found = api.explain_queue(*split_queue(api, name, entity))
-    if as_json:
-        print_model(found)
-        return
-    agents = found.agents
-    slots = "no limit" if agents.slots is None else str(agents.slots)
-    by = f" by {found.mode_by}" if found.mode_by else ""
-    print_fields(
-        {
-            "Queue": f"{found.entity}/{found.queue}",
-            "Mode": found.mode + by + (f": {found.mode_why}" if found.mode_why else ""),
-            "Rules": "\n".join(found.rules) or "none but the defaults",
-            "Agents": f"{agents.live} live, {agents.leasing} take items; "
-            f"{agents.taken} of {slots} slots taken",
-            "Running": str(found.running),
-            "Waiting": f"{found.waiting} (and {found.held} held, {found.backing_off} backing off)",
-            "Typical run": None if found.typical_s is None else f"{found.typical_s:.0f} s",
-            "Next": ", ".join(found.next) or None,
-        }
-    )
-    if found.users:
-        print()
-        print_table(
-            ("user", "waiting", "running", "may start", "used of late"),
-            [
-                (u.user, u.waiting, u.running, "any" if u.room is None else u.room,
-                 f"{u.used_s / 3600:.2f} h")
-                for u in found.users
-            ],
-            none="",
-        )  # fmt: skip
-
-
-def schema() -> None:
-    """Print the JSON Schema of a queue's policy, for editors."""
-    from runyard.cli.output import print_json
-    from runyard.domain.policy import json_schema
-
-    print_json(json_schema())
+_MOST_UNASKED: Final = 1  # items that are changed without a question
 
 
 def add_to_items(app: typer.Typer) -> None:
@@ -162,7 +66,8 @@ def hold(
 ) -> None:  # fmt: skip
     """Keep waiting items from being started until they are released."""
     _do("hold", ids, queue, entity, yes, as_json, dry_run,
-        author=author, of_priority=of_priority, job=job, reason=reason)  # fmt: skip
+        author=author, of_priority=of_priority, job=job, reason=reason,
+        held=None if ids else False)  # fmt: skip
 
 
 def release(
@@ -230,20 +135,31 @@ def retry(
 
 def why(item_id: Annotated[str, typer.Argument(metavar="ITEM")], as_json: Json = False) -> None:
     """Say in a sentence why an item waits, its place, and about when it will start."""
-    from runyard.cli.output import print_fields, print_model, say
+    from runyard.cli.output import print_fields, print_json, say
     from runyard.cli.session import connect
 
     with connect() as api:
         item = api.item(item_id)
-    if item.waiting is None:
-        say(f"Item {item.id} does not wait: it is {item.status}."
-            + (f" {item.reason}" if item.reason else ""))  # fmt: skip
-        return
     if as_json:
-        print_model(item.waiting)
+        print_json(item.waiting and item.waiting.model_dump(mode="json"))
+        return
+    if item.waiting is None:
+        told = f": {item.reason}" if item.reason else ""
+        say(f"Item {item.id} does not wait. It is {item.status}{told}.")
         return
     place = None if item.waiting.ahead is None else item.waiting.ahead + 1
     print_fields({"Why": item.waiting.why, "Place": place, "Starts about": item.waiting.starts_at})
+
+
+_FILTERS: Final = {"--author": "author", "--of-priority": "of_priority", "--of-job": "job"}
+_DONE: Final = {
+    "hold": "held",
+    "release": "released",
+    "priority": "changed in priority",
+    "move": "moved",
+    "cancel": "cancelled",
+    "retry": "tried again",
+}
 
 
 # -- one by one, or by filter ----------------------------------------------------------------
@@ -261,6 +177,12 @@ def _do(
             f"name the items to {verb}, or a queue with --queue: one of the two",
             hint=f"runyard item {verb} --help",
         )
+    filters = [flag for flag, name in _FILTERS.items() if said.get(name)]
+    if ids and (filters or dry_run):
+        raise WrongUsage(
+            f"{(filters or ['--dry-run'])[0]} goes with --queue, not with ids of items",
+            hint="leave out one of the two",
+        )
     with connect() as api:
         if queue:
             owner, name = split_queue(api, queue, entity)
@@ -274,20 +196,24 @@ def _one_by_one(
 ) -> None:
     from runyard.cli.output import print_models, say
 
-    if verb == "retry":
-        made = [api.retry_item(item_id, said["changes"]) for item_id in ids]
-        if as_json:
-            print_models(made)
-        for old, new in zip(ids, made, strict=True):
-            say(f"{old} is tried again as {new.id}, run {new.run.run_id}.")
-        return
-    items = [_one(api, item_id, verb, said) for item_id in ids]
+    done: list[BaseModel] = []
+    for item_id in ids:  # told one by one: a later one may be refused
+        if verb == "retry":
+            made = api.retry_item(item_id, said["changes"])
+            done.append(made)
+            told = f"{item_id} is tried again as {made.id}, run {made.run.run_id}."
+        else:
+            item = _one(api, item_id, verb, said)
+            done.append(item)
+            told = f"{item.id} is {item.status}{_parked(item)}."
+        if not as_json:
+            say(told)
     if as_json:
-        print_models(items)
-        return
-    for item in items:
-        told = f" ({item.parked_why})" if item.parked else ""
-        say(f"{item.id} is {item.status}{told}.")
+        print_models(done)
+
+
+def _parked(item: ItemOut) -> str:
+    return f" ({item.parked_why})" if item.parked else ""
 
 
 def _one(api: Api, item_id: str, verb: str, said: dict[str, Any]) -> ItemOut:
@@ -317,14 +243,15 @@ def _by_filter(
     select = SelectIn(**{name: value for name, value in body.items() if value not in (None, {})})
     done = _all_of_them(api, entity, queue, select, dry_run=True)
     if not dry_run:
-        if len(done.changed) > _MOST_ASKED:
-            confirm(f"{verb} {len(done.changed)} items of {entity}/{queue}?", yes=yes)
+        if len(done.changed) > _MOST_UNASKED:
+            question = f"{verb.capitalize()}: {len(done.changed)} items of {entity}/{queue}. Go on?"
+            confirm(question, yes=yes)
         done = _all_of_them(api, entity, queue, select, dry_run=False)
     if as_json:
         print_json(done.model_dump(mode="json", exclude={"next"}))
         return
-    word = "would be" if dry_run else "were"
-    say(f"{len(done.changed)} items {word} changed ({verb}).")
+    n, would = len(done.changed), "would be " if dry_run else ""
+    say(f"{n} item{'' if n == 1 else 's'} of {entity}/{queue} {would}{_DONE[verb]}.")
     for item_id, reason in list(done.refused.items())[:10]:
         say(f"  refused {item_id}: {reason}")
     if len(done.refused) > 10:

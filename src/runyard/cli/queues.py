@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from runyard.cli.operating import add_to_queues
+from runyard.cli.modes import add_to_queues
 from runyard.cli.options import Entity, Json, Yes
 from runyard.cli.tree import branch, examples
 
@@ -100,11 +100,11 @@ def list_(entity: Entity = None, as_json: Json = False) -> None:
             print_models(api.queues(entity=entity))
             return
         rows = [
-            (q.entity, q.name, q.resource, q.pending, q.running, q.agents)
+            (q.entity, q.name, q.resource, q.mode, q.pending, q.running, q.agents)
             for q in api.queues(entity=entity)
         ]
     print_table(
-        ("entity", "name", "resource", "waiting", "running", "agents"),
+        ("entity", "name", "resource", "mode", "waiting", "running", "agents"),
         rows,
         none="No queues. Create one: runyard queue create NAME --resource local-process",
     )
@@ -244,12 +244,12 @@ def _print(queue: QueueOut) -> None:
     from runyard.domain.policy import QueuePolicy
 
     usual = QueuePolicy().to_json()
-    mode = None if queue.mode == "open" else f"{queue.mode} by {queue.mode_by}: {queue.mode_why}"
+    mode = f"{queue.mode} by {queue.mode_by}" + (f": {queue.mode_why}" if queue.mode_why else "")
     print_fields(
         {
             "Queue": f"{queue.entity}/{queue.name}",
             "Resource": queue.resource,
-            "Mode": mode,
+            "Mode": mode if queue.mode != "open" else None,
             "Waiting": queue.pending,
             "Running": queue.running,
             "Agents": queue.agents,
@@ -257,7 +257,7 @@ def _print(queue: QueueOut) -> None:
             "By": queue.created_by,
             "Config": queue.config,
             "Variables": queue.variables,
-            "Policy": {k: v for k, v in queue.policy.items() if v != usual[k]},
+            "Policy": {k: v for k, v in queue.policy.items() if v != usual.get(k)},
             "Links": [f"{link.label}: {link.url}" for link in queue.links],
             "Description": queue.description,
         }

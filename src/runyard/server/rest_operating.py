@@ -138,6 +138,7 @@ def _explained(found: Explained) -> wire.ExplainedOut:
         rules=list(found.rules),
         agents=wire.ServingOut(**asdict(found.serving)),
         running=found.running,
+        max_running=found.queue.policy.max_running,
         waiting=found.waiting,
         held=found.held,
         backing_off=found.backing_off,

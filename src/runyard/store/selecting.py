@@ -41,7 +41,7 @@ def select_items(
     if priority is not None:
         found = found.where(_I.priority == priority)
     if held is not None:
-        found = found.where(_I.parked == "held" if held else _I.parked.is_(None))
+        found = found.where(_I.parked == "held" if held else _I.parked.is_distinct_from("held"))
     if job is not None:
         found = found.join(t.runs, _R.id == _I.run_id).where(_R.job.startswith(job))
     if before is not None:

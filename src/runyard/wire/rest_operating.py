@@ -82,7 +82,7 @@ class StandingOut(Out):
 
 
 class ExplainedOut(Out):
-    """How a queue stands, and by which rules."""
+    """How a queue stands, and by which rules. `max_running` 0 is without limit."""
 
     entity: str
     queue: str
@@ -92,6 +92,7 @@ class ExplainedOut(Out):
     rules: list[str]
     agents: ServingOut
     running: int
+    max_running: int = 0
     waiting: int
     held: int
     backing_off: int
