@@ -89,8 +89,9 @@ def expired(item: Item, run: Run, now: datetime) -> Outcome:
 
 def overwaited(item: Item, run: Run, now: datetime) -> Outcome:
     """Its time to live in the queue is over."""
-    waited = int((now - item.enqueued_at).total_seconds())
-    return cancelled(item, run, now, why=f"not started within {waited} s (wait_timeout)")
+    # What it was allowed, not what it waited: whoever looks comes by a little later.
+    allowed = round(((item.expires_at or now) - item.enqueued_at).total_seconds())
+    return cancelled(item, run, now, why=f"not started within {allowed} s (wait_timeout)")
 
 
 def expiry(policy: QueuePolicy, now: datetime) -> datetime | None:
