@@ -96,7 +96,11 @@ def _of(author: bool) -> list[ColumnElement[bool]]:
 
 
 def first_query(priority: int, *, author: bool = False) -> Select[Any]:
-    """Build the statement for the first of one priority: the beginning of an index."""
+    """Build the statement for what waits longest at one priority.
+
+    For one author it is the beginning of an index; for all of them the line of that priority is
+    read in the index, since fair share may have put others before it.
+    """
     return (
         select(_I.id, _I.enqueued_at)
         .where(_waiting(priority, *_of(author)))
