@@ -20,6 +20,7 @@ from runyard.store import hook_events as events
 from runyard.store import hooks as rows
 from runyard.store.db import Row
 from runyard.store.hooks import Delivery
+from runyard.store.items import policy_of
 from runyard.store.values import from_ms, to_ms
 from runyard.wire import rest_hooks as wire
 
@@ -81,7 +82,7 @@ class _Look:
     def _queue(self, hook: Hook, queue: Row) -> Iterator[Delivery]:
         line = (queue["id"], hook.author_id)
         if line not in self.oldest:
-            self.oldest[line] = events.oldest_waiting(self.call.tx, *line)
+            self.oldest[line] = events.oldest_waiting(self.call.tx, *line, shared=_shared(queue))
         oldest, now = self.oldest[line], self.call.now
         if oldest is None or (waited := now - from_ms(oldest["enqueued_at"])) < hook.wait:
             return
@@ -128,7 +129,13 @@ def _no_agent(call: Call, hook: Hook, queue: Row) -> Iterator[Delivery]:
 
 def _count(call: Call, hook: Hook, queue: Row) -> int:
     since = call.now - hook.wait
-    return events.waiting_since(call.tx, queue["id"], hook.author_id, since, most=_COUNTED)
+    return events.waiting_since(
+        call.tx, queue["id"], hook.author_id, since, most=_COUNTED, shared=_shared(queue)
+    )
+
+
+def _shared(queue: Row) -> bool:
+    return policy_of(queue["policy"]).fair_share
 
 
 def _lost(call: Call, hook: Hook) -> Iterator[Delivery]:

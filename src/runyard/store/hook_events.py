@@ -91,34 +91,35 @@ def _waiting(priority: int, *more: ColumnElement[bool]) -> ColumnElement[bool]:
     )
 
 
-def _of(author: bool) -> list[ColumnElement[bool]]:
-    return [_I.author_id == bindparam("author")] if author else []
-
-
-def first_query(priority: int, *, author: bool = False) -> Select[Any]:
-    """Build the statement for what waits longest at one priority.
-
-    For one author it is the beginning of an index; for all of them the line of that priority is
-    read in the index, since fair share may have put others before it.
+def _of(author: bool, shared: bool) -> list[ColumnElement[bool]]:
+    """Narrow to one author, whose line has an index; or to where all turns are 0, as an index has
+    them in order of time. In a queue with fair share the lines of its priorities are read whole.
     """
+    if author:
+        return [_I.author_id == bindparam("author")]
+    return [] if shared else [_I.turn == literal_column("0")]
+
+
+def first_query(priority: int, *, author: bool = False, shared: bool = False) -> Select[Any]:
+    """Build the statement for what waits longest at one priority."""
     return (
         select(_I.id, _I.enqueued_at)
-        .where(_waiting(priority, *_of(author)))
+        .where(_waiting(priority, *_of(author, shared)))
         .order_by(_I.enqueued_at, _I.id)
         .limit(1)
     )
 
 
-def _oldest_query(*, author: bool) -> Select[Any]:
-    firsts = [first_query(priority, author=author).subquery() for priority in _PRIORITIES]
+def _oldest_query(*, author: bool, shared: bool) -> Select[Any]:
+    firsts = [first_query(p, author=author, shared=shared).subquery() for p in _PRIORITIES]
     first = union_all(*(select(one) for one in firsts)).subquery()
     return select(first).order_by(first.c.enqueued_at, first.c.id).limit(1)
 
 
-def _count_query(*, author: bool) -> Select[Any]:
+def _count_query(*, author: bool, shared: bool) -> Select[Any]:
     counted = [
         select(_I.id)
-        .where(_waiting(priority, *_of(author), _I.enqueued_at <= bindparam("since")))
+        .where(_waiting(priority, *_of(author, shared), _I.enqueued_at <= bindparam("since")))
         .order_by(_I.enqueued_at, _I.id)
         .limit(bindparam("most", type_=Integer))
         .subquery()
@@ -129,33 +130,37 @@ def _count_query(*, author: bool) -> Select[Any]:
     )  # fmt: skip
 
 
-_OLDEST: Final = {mine: _oldest_query(author=mine) for mine in (False, True)}
-_COUNT: Final = {mine: _count_query(author=mine) for mine in (False, True)}
+_KINDS: Final = [(mine, shared) for mine in (False, True) for shared in (False, True)]
+_OLDEST: Final = {kind: _oldest_query(author=kind[0], shared=kind[1]) for kind in _KINDS}
+_COUNT: Final = {kind: _count_query(author=kind[0], shared=kind[1]) for kind in _KINDS}
 
 
-def oldest_waiting(tx: Tx, queue_id: str, author_id: str | None) -> Row | None:
-    """Return id and enqueued_at of what waits longest in a queue, of all or of one author."""
+def oldest_waiting(tx: Tx, queue_id: str, author_id: str | None, *, shared: bool) -> Row | None:
+    """Return id and enqueued_at of what waits longest in a queue, of all or of one author.
+
+    `shared`: whether the queue has fair share.
+    """
     params = {"queue": queue_id} | ({"author": author_id} if author_id else {})
-    return tx.one(_OLDEST[bool(author_id)], params)
+    return tx.one(_OLDEST[bool(author_id), shared], params)
 
 
 def waiting_since(
-    tx: Tx, queue_id: str, author_id: str | None, since: datetime, *, most: int
+    tx: Tx, queue_id: str, author_id: str | None, since: datetime, *, most: int, shared: bool
 ) -> int:
     """Return how many wait since then or longer; of each priority `most` are counted."""
     params: dict[str, Any] = {"queue": queue_id, "since": to_ms(since), "most": most}
     if author_id:
         params["author"] = author_id
-    return int(tx.scalar(_COUNT[bool(author_id)], params))
+    return int(tx.scalar(_COUNT[bool(author_id), shared], params))
 
 
 # -- queues and agents -------------------------------------------------------------------
 
 
 def queues_of(tx: Tx, entity_id: str) -> Sequence[Row]:
-    """Return id and name of queues in which nobody stopped the line on purpose."""
+    """Return id, name and policy of queues in which nobody stopped the line on purpose."""
     return tx.all(
-        select(_Q.id, _Q.name).where(
+        select(_Q.id, _Q.name, _Q.policy).where(
             _Q.entity_id == entity_id, _Q.deleted_at.is_(None), _Q.mode != "paused"
         )
     )
