@@ -13,7 +13,9 @@ ONE_LOOK = {
         hook_events._OLDEST[True, False], {"queue": "q", "author": "u"}, "ix_items_line",
     ),
     "how many wait too long": (
-        hook_events._COUNT[False, False], {"queue": "q", "since": 1, "most": 1000}, "ix_items_waiting",
+        hook_events._COUNT[False, False],
+        {"queue": "q", "since": 1, "most": 1000},
+        "ix_items_waiting",
     ),
     "what a hook has to send": (
         hooks._DUE, {"hook": "h", "now": 1, "limit": 5}, "ix_deliveries_due",
