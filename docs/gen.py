@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from render import cli, decisions, errors, rest, schema
+from render import cli, decisions, errors, policy, rest, schema
 
 import runyard.domain.errors
 from runyard.agent.config import AgentConfig
@@ -56,6 +56,10 @@ def server_settings() -> str:
     return schema.page("Server settings", ServerSettings)
 
 
+def queue_policy() -> str:
+    return policy.page()
+
+
 def error_codes() -> str:
     return errors.page(runyard.domain.errors)
 
@@ -69,6 +73,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/rest.md": rest_api,
     "reference/agent-config.md": agent_config,
     "reference/server-settings.md": server_settings,
+    "reference/queue-policy.md": queue_policy,
     "reference/errors.md": error_codes,
     "design/index.md": design_decisions,
 }

@@ -15,6 +15,7 @@ from runyard.cli.tree import trunk
 from runyard.domain import errors
 from runyard.domain.docker_options import ALLOWED, GRANTABLE
 from runyard.domain.environment import program_environment
+from runyard.domain.policy import RULES, json_schema
 from runyard.domain.specs import KEYS, OVERRIDES
 from runyard.drivers.docker_settings import DockerSettings
 from runyard.drivers.process_request import HOST_VARIABLES
@@ -66,6 +67,15 @@ def test_every_variable_of_a_job_is_documented(texts: Mapping[str, str]) -> None
 def test_every_key_of_a_launch_spec_is_documented(texts: Mapping[str, str]) -> None:
     page = texts["reference/launch-spec/index.html"]
     assert not [key for key in (*KEYS, *OVERRIDES) if key not in page]
+
+
+def test_every_rule_of_a_policy_is_documented_with_its_meaning(site: Mapping[str, str]) -> None:
+    page = site["reference/queue-policy/index.html"]
+    retry = json_schema()["properties"]["retry"]["items"]["properties"]
+    for name in (*RULES, *retry):
+        assert re.search(
+            rf"<tr>\s*<td><code>{name}</code>.*?<td>\w[^\n]+</td>\s*</tr>", page, re.DOTALL
+        ), name
 
 
 def test_every_docker_option_of_a_queue_is_documented(texts: Mapping[str, str]) -> None:
