@@ -161,3 +161,83 @@ def test_it_works_inside_a_running_event_loop_as_in_a_notebook(
 
 def test_T14_no_key_is_in_what_a_notebook_prints(client: runyard.Client) -> None:
     assert KEY not in repr(client) + repr(client.api) + repr(client.launch("digits"))
+
+
+# -- operating ---------------------------------------------------------------------------------
+
+
+def test_a_queue_is_paused_drained_resumed_and_explained(
+    client: runyard.Client, server: Double
+) -> None:
+    queue = client.queue("gpu")
+    paused = queue.pause("driver update")
+    assert (paused.data.mode, paused.data.mode_by, paused.data.mode_why) == (
+        "paused", "ada", "driver update",
+    )  # fmt: skip
+    assert queue.drain().data.mode == "draining"
+    assert queue.resume().data.mode == queue.refresh().data.mode == "open"
+
+    user = {"user": "ada", "waiting": 1, "running": 2, "used_s": 60.0, "room": None}
+    server.explained = {"users": [user], "next": ["ada"], "max_running": 4, "running": 2}
+    found = queue.explain()
+    assert (found.running, found.max_running, found.next) == (2, 4, ["ada"])
+    assert (found.users[0].user, found.users[0].room) == ("ada", None)
+
+
+def test_a_launch_gives_values_narrows_the_policy_and_may_be_held(client: runyard.Client) -> None:
+    run = client.launch(
+        "digits",
+        queue="gpu",
+        template_variables={"gpus": 2, "debug": False},
+        policy={"run_timeout": 60, "retry": []},
+        hold=True,
+    )
+    assert run.spec == {
+        "job": "digits",
+        "template_variables": {"gpus": 2, "debug": False},
+        "policy": {"run_timeout": 60, "retry": []},
+        "hold": True,
+    }
+
+
+def test_what_a_launch_says_goes_over_what_its_config_says(client: runyard.Client) -> None:
+    base = {
+        "job": "digits", "hold": True, "policy": {"run_timeout": 60},
+        "template_variables": {"gpus": 1, "note": "kept"},
+    }  # fmt: skip
+    run = client.launch(config=base, template_variables={"gpus": 2}, policy={"stop_grace": 5})
+    assert run.spec["template_variables"] == {"gpus": 2, "note": "kept"}
+    assert run.spec["policy"] == {"run_timeout": 60, "stop_grace": 5}
+    assert run.spec["hold"] is True
+
+
+def test_a_queue_with_a_template_is_made(client: runyard.Client) -> None:
+    variables = {"gpus": {"type": "integer", "maximum": 4}}
+    made = client.create_queue(
+        "safe", "local-container", config={"gpus": "{{gpus}}"}, variables=variables
+    )
+    assert made.data.variables == variables
+    wider = {"gpus": {"type": "integer", "maximum": 8}}
+    assert made.edit(variables=wider).data.variables == wider
+    assert made.refresh().config == {"gpus": "{{gpus}}"}
+
+
+def test_a_submission_is_held_released_ranked_and_tried_again(
+    client: runyard.Client, server: Double
+) -> None:
+    run = client.launch("digits", queue="gpu")
+    run.hold("wait for the data")
+    item = run.item()
+    assert (item.parked, item.parked_why) == ("held", "held by ada: wait for the data")
+    assert item.waiting is not None
+    assert "release it" in item.waiting.why
+    run.release()
+    assert run.item().parked is None
+    with pytest.raises(Conflict):
+        run.release()
+    run.reprioritise("high")
+    assert run.item().priority == 1
+    server.end(server.runs[run.id], 1)
+    again = run.retry({"name": "second"})
+    assert again.id != run.id
+    assert again.spec == {"job": "digits", "name": "second"}

@@ -14,7 +14,8 @@ class Wish:
     """A submission as its maker sees it; None and empty say nothing.
 
     `base` is a whole spec, as in a file for `--config`; the other fields are laid over it.
-    `entry_point` and `args` replace those of the base, `run_config` is merged into it.
+    `entry_point` and `args` replace those of the base; `run_config`, `template_variables` and
+    `policy` are merged into it.
     """
 
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -55,12 +56,14 @@ class Wish:
             "resource": self.resource,
             "resource_args": dict(self.resource_args) or None,
             "priority": self.priority,
-            "policy": dict(self.policy) or None,
             "hold": self.hold or None,
         }
-        if self.template_variables:
-            below = _mapping(self.base.get("template_variables"), "template_variables")
-            given["template_variables"] = {**below, **self.template_variables}
+        for name, over in (
+            ("template_variables", self.template_variables),
+            ("policy", self.policy),  # merged: else a flag would undo what the file narrows
+        ):
+            if over:
+                given[name] = {**_mapping(self.base.get(name), name), **over}
         spec.update({key: value for key, value in given.items() if value is not None})
         if overrides := self._overrides():
             spec["overrides"] = overrides

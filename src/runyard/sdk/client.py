@@ -215,6 +215,7 @@ class Client:
         resource: str,
         *,
         config: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Mapping[str, Any]] | None = None,
         policy: Mapping[str, Any] | None = None,
         entity: str | None = None,
         exist_ok: bool = False,
@@ -222,8 +223,9 @@ class Client:
         """Make a queue; with `exist_ok` return the one that is there already, as it is."""
         try:
             return Queue.create(
-                name, resource, config=config, policy=policy, entity=entity, client=self
-            )
+                name, resource, config=config, variables=variables, policy=policy, entity=entity,
+                client=self,
+            )  # fmt: skip
         except Conflict:
             if not exist_ok:
                 raise

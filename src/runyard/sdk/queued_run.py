@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runyard.client import follow as following
@@ -131,3 +131,23 @@ class QueuedRun:
     def cancel(self) -> None:
         """Take the item out of its queue; one that has begun is stopped. Raises as `stop`."""
         self._api.cancel_item(self.id)
+
+    def hold(self, reason: str = "") -> None:
+        """Keep the item from being started until it is released. Raises Conflict if it has been."""
+        self._api.hold_item(self.id, reason)
+
+    def release(self) -> None:
+        """Let a held item go. Raises Conflict if it is not held."""
+        self._api.release_item(self.id)
+
+    def reprioritise(self, priority: str | int) -> None:
+        """Change the priority while it waits. Raises Invalid if the queue has no priorities."""
+        self._api.reprioritise_item(self.id, priority)
+
+    def retry(self, changes: Mapping[str, Any] | None = None) -> QueuedRun:
+        """Submit once more what has ended; `changes` is laid over its launch spec.
+
+        Raises:
+            Conflict: it has not ended.
+        """
+        return QueuedRun(self._api, self._api.retry_item(self.id, changes))
