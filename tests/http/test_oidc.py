@@ -507,7 +507,8 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "no token": (lambda c: "nothing", "no signed token"),
     "a header that is no object": (lambda c: f"{b64(b'[]')}.{b64(c)}.x", "header"),
     "a header of brackets": (lambda c: f"{b64(b'[' * 20_000)}.{b64(c)}.x", "header"),
-    "claims that are no object": (lambda c: no_object(), "signature"),
+    # Refused by the library or by our own reading, as its version has it.
+    "claims that are no object": (lambda c: no_object(), ""),
 }  # fmt: skip
 
 
