@@ -93,6 +93,7 @@ def _may_take_over(call: Call, was: Agent) -> None:
             f"agent {was.name!r} of {was.entity} belongs to somebody else",
             hint="give yours another name: runyard agent --name NAME; or ask an admin",
         )
+    _need_all_queues(call, was)
 
 
 def _token(call: Call, agent: Agent) -> str:
@@ -162,16 +163,41 @@ def page(call: Call, entity: str | None, *, after: str, limit: int) -> list[agen
     owners = call.visible()
     if entity is not None:
         owners = [call.entity(entity, Action.SEE)["id"]]
-    return agents.page(call.tx, owners, after=after, limit=limit)
+    return agents.page(call.tx, owners, queues=call.actor.queues, after=after, limit=limit)
 
 
 def get(call: Call, agent_id: str, action: Action = Action.SEE) -> Agent:
     """Return an agent in which the caller may do `action`. Raises: NotFound, Forbidden."""
     agent = agents.get(call.tx, agent_id)
-    if agent is None or not call.actor.may(Action.SEE, agent.entity_id):
+    if agent is None or not _may_see(call, agent):
         raise NotFound(f"no agent {agent_id!r} that you may see", hint="runyard agent list")
     call.actor.need(action, agent.entity_id, agent.entity, f"agent {agent.name!r}")
+    if action is not Action.SEE:
+        _need_all_queues(call, agent)
     return agent
+
+
+def _may_see(call: Call, agent: Agent) -> bool:
+    if not call.actor.may(Action.SEE, agent.entity_id):
+        return False
+    own = call.actor.queues
+    return own is None or any(q.name in own for q in agents.served(call.tx, agent.id))
+
+
+def _need_all_queues(call: Call, agent: Agent) -> None:
+    """Pass unless this is a service account that may not touch one of the agent's queues.
+
+    Raises:
+        Forbidden.
+    """
+    if call.actor.queues is None:
+        return
+    if others := [q for q in agents.served(call.tx, agent.id) if not call.actor.may_touch(q.name)]:
+        raise Forbidden(
+            f"agent {agent.name!r} serves {len(others)} queues that this service account may "
+            "not touch",
+            hint=f"ask an operator of {agent.entity}",
+        )
 
 
 def ask_to_stop(call: Call, agent_id: str) -> None:

@@ -124,13 +124,16 @@ def get(call: Call, entity: str, name: str) -> Hook:
     Raises:
         NotFound, Forbidden.
     """
-    owner = call.entity(entity, Action.SEE)
+    owner, own = call.entity(entity, Action.SEE), call.actor.queues
     hook = hooks.get(call.tx, owner["id"], name)
+    if hook is not None and own is not None and hook.queue_name not in own:
+        hook = None  # of a queue that this service account may not touch, or of all of them
     if hook is not None and hook.author_id == call.actor.user_id:
         return hook
     call.entity(entity, Action.MANAGE_HOOKS)
     if hook is None:
-        near = difflib.get_close_matches(name, hooks.names_of(call.tx, owner["id"]), n=3)
+        known = hooks.names_of(call.tx, owner["id"]) if own is None else []
+        near = difflib.get_close_matches(name, known, n=3)
         told = f"; did you mean {' or '.join(near)}?" if near else ""
         raise NotFound(f"no hook {name!r} in {entity}{told}", hint="runyard hook list")
     return hook
@@ -144,6 +147,7 @@ def page(call: Call, entity: str, *, after: str, limit: int) -> list[Hook]:
         call.tx,
         owner["id"],
         author_id=None if everybodys else call.actor.user_id,
+        queues=call.actor.queues,
         after=after,
         limit=limit,
     )

@@ -94,6 +94,7 @@ def create(
         Conflict: there is one of that name. Forbidden, NotFound: as `Call.entity`.
     """
     owner = call.entity(entity, Action.EDIT_QUEUES)
+    call.actor.need_queue(name)
     queue = _laid_over(
         Queue(
             id=QueueId(call.new_id()),
@@ -143,10 +144,9 @@ def page(call: Call, entity: str | None, *, after: str, limit: int) -> list[tupl
     owners = call.visible()
     if entity is not None:
         owners = [call.entity(entity, Action.SEE)["id"]]
-    found = queues.page(call.tx, owners, after=after, limit=limit)
+    found = queues.page(call.tx, owners, names=call.actor.queues, after=after, limit=limit)
     counts = queues.counts(call.tx, [q.id for q in found], call.now)
-    own = call.actor.queues
-    return [(q, counts[q.id]) for q in found if own is None or q.name in own]
+    return [(q, counts[q.id]) for q in found]
 
 
 def counts(call: Call, queue: Queue) -> Counts:

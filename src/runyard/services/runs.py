@@ -39,6 +39,7 @@ def list_items(
         before=before,
         queue_id=queue_id,
         owners=owners,
+        names=call.actor.queues,
         states=states,
         author_id=user_id(call, author),
     )
@@ -76,6 +77,7 @@ def list_runs(
         limit=limit,
         before=before,
         targets=targets,
+        queues=call.actor.queues,
         project=project,
         states=states,
         name=name,
@@ -100,6 +102,8 @@ def get_run(call: Call, entity: str, project: str, name: str, action: Action = A
 def _may_see_run(actor: Actor, row: Row) -> bool:
     if actor.run_id is not None:
         return bool(actor.run_id == row["run_pk"])
+    if actor.queues is not None and row["queue"] not in actor.queues:
+        return False
     return actor.may(Action.SEE, row["target_id"])
 
 
@@ -237,7 +241,9 @@ def events(
         queue_id = queues.get(call, entity, queue).id
     elif entity is not None:
         owners = [call.entity(entity, Action.SEE)["id"]]
-    return views.events_after(call.tx, after, owners=owners, queue_id=queue_id, limit=limit)
+    return views.events_after(
+        call.tx, after, owners=owners, names=call.actor.queues, queue_id=queue_id, limit=limit
+    )
 
 
 def _check_states(given: Collection[str], known: type[ItemState | RunState], field: str) -> None:

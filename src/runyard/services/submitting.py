@@ -209,6 +209,7 @@ def _at(new: NewItem, place: Place | None) -> NewItem:
 def _queue(call: Call, entity: str | None, name: str) -> Queue:
     if name == DEFAULT_QUEUE:
         owner = call.entity(entity, Action.SUBMIT)
+        call.actor.need_queue(name)
         return queues.default_queue(call, owner)
     return queues.get(call, entity, name, Action.SUBMIT)
 

@@ -181,11 +181,22 @@ def ask_to_stop(tx: Tx, agent_id: AgentId, now: datetime) -> None:
 Listed = tuple[Agent, list[str], int, dict[str, Any]]
 
 
-def page(tx: Tx, entity_ids: Collection[str] | None, *, after: str, limit: int) -> list[Listed]:
-    """Return agents with their queues, how many items they hold, and their configs."""
+def page(
+    tx: Tx,
+    entity_ids: Collection[str] | None,
+    *,
+    queues: Collection[str] | None = None,
+    after: str,
+    limit: int,
+) -> list[Listed]:
+    """Return agents with their queues, how many items they hold, and their configs; only those
+    that serve one of `queues`, if given."""
     found = _AGENTS.where(_A.id > after).order_by(_A.id).limit(limit)
     if entity_ids is not None:
         found = found.where(_A.entity_id.in_(list(entity_ids)))
+    if queues is not None:
+        serving = select(_S.agent_id).where(_S.queue_name.in_(list(queues)))
+        found = found.where(_A.id.in_(serving))
     return _listed(tx, tx.all(found))
 
 

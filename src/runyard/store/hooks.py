@@ -115,13 +115,21 @@ def by_id(tx: Tx, hook_id: str) -> Hook | None:
 
 
 def page(
-    tx: Tx, entity_id: str, *, author_id: str | None, after: str, limit: int
-) -> list[Hook]:  # fmt: skip
+    tx: Tx,
+    entity_id: str,
+    *,
+    author_id: str | None,
+    queues: Collection[str] | None = None,
+    after: str,
+    limit: int,
+) -> list[Hook]:
     """Return hooks in the order of their ids; with `author_id` only what that user made for
-    themselves."""
+    themselves, with `queues` only those of these queues."""
     found = _HOOKS.where(_H.entity_id == entity_id, _H.id > after).order_by(_H.id).limit(limit)
     if author_id is not None:
         found = found.where(_H.author_id == author_id)
+    if queues is not None:
+        found = found.where(_H.queue_name.in_(list(queues)))
     return [_hook(row) for row in tx.all(found)]
 
 

@@ -77,11 +77,20 @@ def by_id(tx: Tx, queue_id: QueueId) -> Queue | None:
     return None if row is None else _queue(row)
 
 
-def page(tx: Tx, entity_ids: Collection[str] | None, *, after: str, limit: int) -> list[Queue]:
-    """Return queues in order of their ids; of these entities, or all with None."""
+def page(
+    tx: Tx,
+    entity_ids: Collection[str] | None,
+    *,
+    names: Collection[str] | None = None,
+    after: str,
+    limit: int,
+) -> list[Queue]:
+    """Return queues in order of their ids; of these entities and names, or all with None."""
     found = _QUEUES.where(_Q.id > after).order_by(_Q.id).limit(limit)
     if entity_ids is not None:
         found = found.where(_Q.entity_id.in_(list(entity_ids)))
+    if names is not None:
+        found = found.where(_Q.name.in_(list(names)))
     return [_queue(row) for row in tx.all(found)]
 
 

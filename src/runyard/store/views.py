@@ -90,14 +90,16 @@ def items(
     before: str | None = None,
     queue_id: str | None = None,
     owners: Collection[str] | None = None,
+    names: Collection[str] | None = None,
     states: Collection[str] = (),
     author_id: str | None = None,
 ) -> Sequence[Row]:
-    """Return items, the newest first; `owners` are the entities whose queues may be seen."""
+    """Return items, the newest first; `owners` are the entities whose queues may be seen, and
+    `names` those of their queues, if not all of them."""
     return tx.all(
         items_query(
-            limit=limit, before=before, queue_id=queue_id, owners=owners, states=states,
-            author_id=author_id,
+            limit=limit, before=before, queue_id=queue_id, owners=owners, names=names,
+            states=states, author_id=author_id,
         )
     )  # fmt: skip
 
@@ -110,6 +112,7 @@ def items_query(
     owners: Collection[str] | None,
     states: Collection[str],
     author_id: str | None,
+    names: Collection[str] | None = None,
 ) -> Select[Any]:
     """Build the statement of `items`, apart so that a test can ask for its plan."""
     found = _ITEMS.order_by(_I.id.desc()).limit(limit)
@@ -119,6 +122,8 @@ def items_query(
         found = found.where(_I.queue_id == queue_id)
     if owners is not None:
         found = found.where(_Q.entity_id.in_(list(owners)))
+    if names is not None:
+        found = found.where(_Q.name.in_(list(names)))
     if states:
         found = found.where(_I.state.in_(list(states)))
     if author_id is not None:
@@ -141,13 +146,22 @@ def events_of(tx: Tx, item_id: str) -> Sequence[Row]:
 
 
 def events_after(
-    tx: Tx, seq: int, *, owners: Collection[str] | None, queue_id: str | None, limit: int
+    tx: Tx,
+    seq: int,
+    *,
+    owners: Collection[str] | None,
+    names: Collection[str] | None = None,
+    queue_id: str | None,
+    limit: int,
 ) -> Sequence[Row]:
-    """Return events of the queues of `owners` (all with None) with a number above `seq`."""
+    """Return events of the queues of `owners` (all with None) with a number above `seq`; of
+    those named `names`, if not of all."""
     c = t.item_events.c
     found = _EVENTS.where(c.seq > seq).order_by(c.seq).limit(limit)
     if owners is not None:
         found = found.where(_Q.entity_id.in_(list(owners)))
+    if names is not None:
+        found = found.where(_Q.name.in_(list(names)))
     if queue_id is not None:
         found = found.where(_I.queue_id == queue_id)
     return tx.all(found)
@@ -188,17 +202,21 @@ def runs(
     limit: int,
     before: str | None = None,
     targets: Collection[str] | None = None,
+    queues: Collection[str] | None = None,
     project: str | None = None,
     states: Collection[str] = (),
     name: str | None = None,
     author_id: str | None = None,
 ) -> Sequence[Row]:
-    """Return runs, the newest first; `targets` are the entities whose runs may be seen."""
+    """Return runs, the newest first; `targets` are the entities whose runs may be seen, and
+    `queues` the names of those through which they came, if not any."""
     found = _RUNS.order_by(_R.id.desc()).limit(limit)
     if before:
         found = found.where(_R.id < before)
     if targets is not None:
         found = found.where(_P.entity_id.in_(list(targets)))
+    if queues is not None:
+        found = found.where(_Q.name.in_(list(queues)))
     if project is not None:
         found = found.where(_P.name == project)
     if states:
