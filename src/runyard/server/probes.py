@@ -41,7 +41,7 @@ def add(app: FastAPI, edge: Edge, hub: Hub, monitor: Monitor) -> None:
         return {"status": "ok"}
 
     @app.get("/api/v1/server", tags=["server"])
-    @opens(Kind.USER, Kind.AGENT, Kind.RUN)
+    @opens(Kind.USER, Kind.RUN)
     async def server() -> rest.ServerOut:
         """Tell the server's version and kind of database."""
         kind = "postgresql" if edge.database.is_postgres else "sqlite"
