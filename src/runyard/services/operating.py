@@ -18,6 +18,7 @@ from runyard.domain.errors import Conflict, Forbidden, Invalid, RunyardError
 from runyard.domain.items import Item, ItemState, Parked
 from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import PRIORITIES, Queue, priority_of
+from runyard.domain.runs import RunState
 from runyard.domain.specs import merge
 from runyard.services import following, queues, runs, submitting, transfers
 from runyard.services.call import Call
@@ -108,6 +109,7 @@ def many(
         found.id,
         ids=which.ids,
         states=which.states or _STATES[order.verb],
+        runs=_FAILED if order.verb == "retry" and not which.states else (),
         author_id=runs.user_id(call, which.author),
         priority=_level(which.priority),
         held=which.held,
@@ -137,8 +139,10 @@ _STATES: Final[Mapping[str, Sequence[str]]] = {
     "priority": _PENDING,
     "move": _PENDING,
     "cancel": _PENDING,
-    "retry": (ItemState.FAILED.value,),
+    "retry": (ItemState.FINISHED.value, ItemState.FAILED.value),
 }
+# An item whose job left with an exit code has done its duty, and is finished: its run failed.
+_FAILED: Final = (RunState.FAILED, RunState.CRASHED)
 
 
 def _level(priority: str | int | None) -> int | None:
