@@ -198,7 +198,7 @@ def say(**body: Any) -> Body:
     """A body in which `{name}` stands for one of the object's names."""
 
     def made(names: Names) -> Any:
-        return {k: v.format(**names) if isinstance(v, str) else v for k, v in body.items()}
+        return {k: v.format_map(names) if isinstance(v, str) else v for k, v in body.items()}
 
     return made
 

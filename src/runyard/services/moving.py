@@ -77,7 +77,9 @@ class _Moving:
             case wire.Fail():
                 self._fail(pair, replace(state, item=item), m)
             case wire.Warn():
-                items.warn(self._call.tx, item.id, m.stage[:16], m.message[:4096], self._call.now)
+                items.warn(
+                    self._call.tx, item.id, _text(m.stage, 16), _text(m.message), self._call.now
+                )
         return wire.Moved()
 
     def _claim(self, pair: Pair, state: Outcome) -> wire.Moved | Callable[[], wire.Moved]:
@@ -100,13 +102,13 @@ class _Moving:
             self._agent = aside.started_well(self._call, self._agent)
 
     def _fail(self, pair: Pair, state: Outcome, m: wire.Fail) -> None:
-        item, failure = state.item, Failure(m.stage[:16], m.message[:4096])
+        item, failure = state.item, Failure(_text(m.stage, 16), _text(m.message))
         decide = outcomes.host_failed if m.host else outcomes.failed
         self._now[item.id] = decide(item, state.run, failure, pair.policy, self._call.now)
         if m.host:
             self._agent = aside.strike(self._call, self._agent, failure.message, item_id=item.id)
         if m.detail:
-            items.explain(self._call.tx, item.id, m.detail[:MAX_DETAIL])
+            items.explain(self._call.tx, item.id, _text(m.detail, MAX_DETAIL))
 
     def write(self, actor: str) -> None:
         call = self._call
@@ -143,7 +145,7 @@ def _need_claim(state: Outcome) -> None:
 
 def _observation(m: wire.Observe) -> Observation:
     try:
-        return Observation(Phase(m.phase), m.exit_code, m.reason[:4096])
+        return Observation(Phase(m.phase), m.exit_code, _text(m.reason))
     except ValueError:
         raise Invalid(f"phase: {m.phase!r} is none of {', '.join(Phase)}") from None
 
@@ -154,3 +156,8 @@ def _claimed(run_token: str, given: secrets.Given) -> wire.Moved:
         told = f"{given.message}\n{given.hint}" if given.hint else given.message
         return wire.Moved(code=given.code, message=told)
     return wire.Moved(run_token=run_token, secrets=given)
+
+
+def _text(said: str, most: int = 4096) -> str:
+    """Return what an agent says as every database can hold it: one NUL must not undo all moves."""
+    return said.replace("\0", "\ufffd")[:most]

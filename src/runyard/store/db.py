@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from runyard.domain.errors import Conflict, Invalid, Unavailable
@@ -90,6 +90,7 @@ class Database:
 
     Raises (from `read` and `write`):
         Unavailable: locked, full, gone or overloaded; nothing of the transaction remains.
+        Invalid: a value that this database cannot hold, as a NUL character in PostgreSQL's text.
     """
 
     def __init__(
@@ -184,6 +185,11 @@ def _understandable() -> Iterator[None]:
             raise _Race("the database was busy with the same rows; try again") from error
         if isinstance(error, OperationalError) or error.connection_invalidated:
             raise Unavailable(f"the database cannot be used now: {error.orig}") from error
+        if isinstance(error, DataError):  # without its words: they quote the value
+            raise Invalid(
+                "a value is none that the database can hold: a number too large, or text with a "
+                "NUL character"
+            ) from None
         raise
 
 
