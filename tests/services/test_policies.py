@@ -9,7 +9,8 @@ import pytest
 from runyard.domain.access import Actor
 from runyard.domain.errors import Conflict, Invalid, TooMuch
 from runyard.domain.queues import Mode
-from runyard.services import agents, explaining, queues, runs, submitting, sweeping
+from runyard.services import agents, explaining, operating, queues, runs, submitting, sweeping
+from runyard.services.operating import Order
 from runyard.wire import agent as wire
 from tests.services.conftest import Yard
 
@@ -181,6 +182,59 @@ def test_what_was_given_back_is_not_charged(yard: Yard) -> None:
     yard.move(agent, wire.Release(item_id=held.item_id, token=held.token))
     (user,) = lab.explain().users
     assert user.used_s == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_what_was_cancelled_while_it_waited_is_not_charged(yard: Yard, hold: bool) -> None:
+    lab = Lab(yard, fair_share=True)
+    lab.submit(lab.ada)
+    (item,) = lab.submit(lab.ada, hold=hold)
+    if hold:
+        operating.one(yard.call(lab.ada), item, Order(verb="release"))
+    runs.cancel(yard.call(lab.ada), item)
+    (user,) = lab.explain().users
+    assert (user.waiting, user.used_s) == (1, pytest.approx(0, abs=1e-3))
+
+
+def test_what_is_held_stands_in_no_line_and_is_booked_once(yard: Yard) -> None:
+    lab = Lab(yard, fair_share=True)
+    (_, item) = lab.submit(lab.ada, 2)
+    lab.submit(lab.bob, 2)
+    for verb in ("hold", "release"):
+        operating.one(yard.call(lab.ada), item, Order(verb=verb))
+        lab.sweep()
+        used = [u.used_s for u in lab.explain().users]
+        assert used == pytest.approx([0, 0], abs=1e-3)
+    assert lab.explain().next == ("ada", "bob", "ada", "bob")
+
+
+def test_switching_shares_on_and_off_places_what_waits_already(yard: Yard) -> None:
+    lab = Lab(yard)
+    lab.submit(lab.ada, 3)
+    lab.submit(lab.bob, 3)
+    queues.edit(yard.call(), "lab", "gpu", policy={"fair_share": True})
+    assert "".join(name[0] for name in lab.explain().next) == "ababab"
+    queues.edit(yard.call(), "lab", "gpu", policy={})
+    assert "".join(name[0] for name in lab.explain().next) == "aaabbb"
+
+
+def test_another_half_life_keeps_what_was_used(yard: Yard) -> None:
+    lab = Lab(yard, fair_share=True, claim_ttl=86_400)
+    agent = lab.agent()
+    lab.submit(lab.ada)
+    (held,) = lab.start(agent)
+    yard.later(hours=1)
+    lab.end(agent, held)
+    lab.submit(lab.ada, 2)
+    lab.submit(lab.bob, 2)
+    before = {u.user: u.used_s for u in lab.explain().users}
+    queues.edit(yard.call(), "lab", "gpu", policy={"fair_share": True, "fair_share_half_life": 600})
+    after = {u.user: u.used_s for u in lab.explain().users}
+    assert after["ada"] == pytest.approx(before["ada"], rel=1e-3)
+    assert lab.explain().next == ("bob", "bob", "ada", "ada")
+    yard.later(seconds=600)
+    later = {u.user: u.used_s for u in lab.explain().users}
+    assert later["ada"] == pytest.approx(before["ada"] / 2, rel=0.05)
 
 
 def test_a_newcomer_finds_an_open_line_however_long_the_queue_was_empty(yard: Yard) -> None:

@@ -88,6 +88,7 @@ def adopt(call: Call, agent_id: AgentId, agent_name: str) -> list[wire.Held]:
             lease = Lease(agent_id, token, call.now + p.item.claim_ttl)
             moves.append((p, Outcome(p.item.adopted(lease), p.run)))
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
+    following.after(call, moves)
     return [
         _adopted(call, replace(p, item=o.item))
         for p, o in moves

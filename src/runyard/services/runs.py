@@ -9,7 +9,7 @@ from runyard.domain.access import Action, Actor
 from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, StaleLease
 from runyard.domain.items import AgentId, ItemState, LeaseToken, RunId
 from runyard.domain.runs import RunState
-from runyard.services import queues
+from runyard.services import following, queues
 from runyard.services.call import Call
 from runyard.store import accounts, attempts, items, logs, views
 from runyard.store.db import Row
@@ -139,6 +139,7 @@ def _end(call: Call, item_id: str | None, run_id: RunId, why: str = "") -> None:
             )
         ]
         items.save(call.tx, moves, now=call.now, actor=call.actor.name)
+        following.after(call, moves)
         return
     items.ask_to_stop(call.tx, run_id, _by(call, "stopped", why), call.now)
     call.tx.announce(f"run:{run_id}")
