@@ -47,7 +47,7 @@ def test_a_queue_is_paused_drained_and_opened_again(logged_in: Double, cli: Cli)
     done = cli("queue", "pause", "gpu", "-m", "driver update")
     assert (done.code, done.out) == (0, "")
     assert done.err.splitlines() == [
-        "Queue ada/gpu is paused: 0 items wait, 0 run.",
+        "Queue ada/gpu is paused: waiting 0, running 0.",
         "Open it again: runyard queue resume ada/gpu",
     ]
     assert "Mode:     paused by ada: driver update\n" in cli("queue", "show", "gpu").out
@@ -148,6 +148,8 @@ def test_items_are_held_released_ranked_moved_and_cancelled(cli: Cli) -> None:
     assert ranked["priority"] == 1
     (moved,) = json.loads(cli("item", "move", "default", "1", "--json").out)
     assert moved["queue"] == "default"
+    assert cli("item", "priority", "low", "1").err == "1 has priority low.\n"
+    assert cli("item", "move", "gpu", "1").err == "1 is in queue ada/gpu.\n"
     assert cli("item", "cancel", "1").err == "1 is Killed.\n"
 
 

@@ -46,8 +46,8 @@ def _setter(verb: str) -> Callable[..., None]:
         if as_json:
             print_model(queue)
         else:
-            say(f"Queue {queue.entity}/{queue.name} is {queue.mode}: {queue.pending} items wait, "
-                f"{queue.running} run.")  # fmt: skip
+            say(f"Queue {queue.entity}/{queue.name} is {queue.mode}: waiting {queue.pending}, "
+                f"running {queue.running}.")  # fmt: skip
             say(f"Open it again: runyard queue resume {queue.entity}/{queue.name}")
 
     return change

@@ -205,15 +205,21 @@ def _one_by_one(
         else:
             item = _one(api, item_id, verb, said)
             done.append(item)
-            told = f"{item.id} is {item.status}{_parked(item)}."
+            told = f"{item.id} {_became(item, verb)}."
         if not as_json:
             say(told)
     if as_json:
         print_models(done)
 
 
-def _parked(item: ItemOut) -> str:
-    return f" ({item.parked_why})" if item.parked else ""
+def _became(item: ItemOut, verb: str) -> str:
+    if verb == "priority":
+        from runyard.domain.queues import PRIORITIES
+
+        return f"has priority {list(PRIORITIES)[item.priority]}"
+    if verb == "move":
+        return f"is in queue {item.queue_entity}/{item.queue}"
+    return f"is {item.status}" + (f" ({item.parked_why})" if item.parked else "")
 
 
 def _one(api: Api, item_id: str, verb: str, said: dict[str, Any]) -> ItemOut:
