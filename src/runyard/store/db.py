@@ -105,7 +105,11 @@ class Database:
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         if self.is_postgres:
             self._writer = self._reader = create_engine(
-                self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True
+                self.url,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                hide_parameters=True,  # in what is logged of an error (T14)
             )
         else:
             # One writer: its pool is the queue in which writers of this process wait, since
@@ -217,6 +221,7 @@ def _sqlite_engine(url: URL, begin: str, *, pool_size: int) -> Engine:
         max_overflow=0,
         pool_timeout=30,
         connect_args={"timeout": 30, "check_same_thread": False},
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
