@@ -239,7 +239,7 @@ def order(n=8, **users):
     found = []
     for user, (used, typical) in users.items():
         level = sharing.added(sharing.NEVER, used, 3600, AT) if used else sharing.NEVER
-        standing = sharing.Standing(level, typical)
+        standing = sharing.Standing(level, level, typical)
         places, _ = sharing.places(standing, n, half_life=3600, now=AT)
         found += [(place.turn, user) for place in places]
     return "".join(user for _, user in sorted(found))[:n]

@@ -37,7 +37,7 @@ HOT = {
     ),
     "whose is leased next": (waiting._NEXT_AUTHORS, {"queue_id": "q", "limit": 5}),
     "what of a user waits": (waiting._OF_AUTHOR, {"queue_id": "q", "author": "u"}),
-    "what a user is booked with": (waiting._BOOKED, {"queue_id": "q", "author": "u"}),
+    "what a user has in flight": (waiting._IN_FLIGHT, {"queue_id": "q", "author": "u"}),
     "how many run": (waiting._RUN, {"queue_id": "q"}),
     "what runs of a queue": (waiting._RUNNING, {"queue_id": "q"}),
     "how many wait": (waiting._COUNT, {"queue_id": "q", "limit": 5}),

@@ -185,7 +185,7 @@ def edit(
 
 @app.command("delete", **examples("runyard queue delete old", "runyard queue delete old --yes"))
 def delete(name: Name, entity: Entity = None, yes: Yes = False) -> None:
-    """Delete a queue. What waits in it is cancelled; what runs goes on to its end."""
+    """Delete a queue. What waits in it is cancelled; while something runs it is refused."""
     from runyard.cli.output import say
     from runyard.cli.questions import confirm
     from runyard.cli.session import connect, split_queue

@@ -14,7 +14,7 @@ would overflow within a year.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 NEVER: Final = -1e18  # the level of who has used nothing; a number, so that it can be indexed
@@ -40,8 +40,12 @@ def typical(before: float, seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a user's next item goes: the level, and how long the user's runs typically last."""
+    """
+    What a user has used, as a level; the level at which the user's next item is placed, which
+    reckons with what waits; and how long the user's runs typically last, in seconds.
+    """
 
+    used: float = NEVER
     level: float = NEVER
     typical_s: float = FIRST_GUESS
 
@@ -67,4 +71,4 @@ def places(
     for _ in range(n):
         found.append(Place(level, standing.typical_s))
         level = added(level, standing.typical_s, half_life, now)
-    return found, Standing(level, standing.typical_s)
+    return found, replace(standing, level=level)

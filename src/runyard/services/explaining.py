@@ -93,7 +93,6 @@ def of_queue(call: Call, entity: str, name: str, *, most_next: int = 10) -> Expl
     coming = _next(call, queue, running, most_next)
     names = standing.names(call.tx, sorted(users))
     known = shares.of_users(call.tx, queue.id, users)
-    booked = waiting.booked_by_user(call.tx, queue.id)
     waits: Counter[str] = Counter()
     for (user, _), n in by_line.items():
         waits[user] += n
@@ -103,7 +102,7 @@ def of_queue(call: Call, entity: str, name: str, *, most_next: int = 10) -> Expl
             names.get(user, user),
             waits[user],
             running.get(user, 0),
-            _used(known.get(user), booked.get(user, 0.0), queue.policy, call.now.timestamp()),
+            _used(known.get(user), queue.policy, call.now.timestamp()),
             max(0, most - running.get(user, 0)) if most else None,
         )
         for user in users
@@ -145,12 +144,11 @@ def _serving(agents: Sequence[tuple[Agent, int]]) -> Serving:
     )
 
 
-def _used(standing: Standing | None, booked: float, policy: QueuePolicy, now: float) -> float:
-    """Return the seconds that a user has used of late, without what waits is booked with."""
+def _used(standing: Standing | None, policy: QueuePolicy, now: float) -> float:
+    """Return the seconds that a user has used of late."""
     if standing is None:
         return 0.0
-    half_life = policy.fair_share_half_life
-    return sharing.use_at(sharing.added(standing.level, -booked, half_life, now), half_life, now)
+    return sharing.use_at(standing.used, policy.fair_share_half_life, now)
 
 
 def _next(call: Call, queue: Queue, running: Mapping[str, int], most: int) -> list[str]:

@@ -163,6 +163,8 @@ def edit(call: Call, entity: str, name: str, **settings: Unpack[Settings]) -> Qu
     queues.edit(call.tx, edited)
     if edited.policy.fair_share is not queue.policy.fair_share:
         turns.switch(call, edited, on=edited.policy.fair_share)
+    elif edited.policy.fair_share and _half_life(edited) != _half_life(queue):
+        turns.rescale(call, queue, edited)
     audit.note(
         call, "queue.edit", name, entity_id=queue.entity_id, before=told(queue), after=told(edited)
     )
@@ -172,6 +174,10 @@ def edit(call: Call, entity: str, name: str, **settings: Unpack[Settings]) -> Qu
 
 def _refs(queue: Queue) -> Refs:
     return split(queue.config, kubernetes=queue.resource is Resource.KUBERNETES)[0]
+
+
+def _half_life(queue: Queue) -> int:
+    return queue.policy.fair_share_half_life
 
 
 def set_mode(call: Call, entity: str, name: str, mode: Mode, why: str = "") -> Queue:

@@ -74,23 +74,28 @@ def _runs_again(was: Item, became: Item) -> bool:
 
 def _settle(call: Call, queue_id: QueueId, over: Moves) -> None:
     policy = over[0][0].policy
+    half_life, now = policy.fair_share_half_life, call.now.timestamp()
     known = shares.locked(call.tx, queue_id, [p.author_id for p, _ in over])
-    used = attempts.lasted(call.tx, [(o.item.id, o.item.attempt) for _, o in over], call.now)
+    lasted = attempts.lasted(call.tx, [(o.item.id, o.item.attempt) for _, o in over], call.now)
     again: list[tuple[str, Place | None]] = []
     for p, o in over:
-        ran = p.item.lease is not None and o.item.attempt > 0
-        seconds, devices = used.get(o.item.id, (0.0, 0)) if ran else (0.0, 0)
-        mine = known[p.author_id]
-        level = _added(call, policy, mine, seconds * max(1, devices) - (p.item.charged or 0.0))
-        length = sharing.typical(mine.typical_s, seconds) if ran else mine.typical_s
-        mine = Standing(level, length)
+        mine, cost = known[p.author_id], 0.0
+        if p.item.lease is not None and o.item.attempt > 0 and o.item.id in lasted:
+            seconds, devices = lasted[o.item.id]
+            cost = seconds * max(1, devices)
+            used = sharing.added(mine.used, cost, half_life, now)
+            mine = replace(mine, used=used, typical_s=sharing.typical(mine.typical_s, seconds))
+        # What comes before the next sweep is placed by about the right level, too.
+        level = sharing.added(mine.level, cost - (p.item.charged or 0.0), half_life, now)
+        mine = replace(mine, level=level)
         if o.item.parked is Parked.HELD:
             again.append((o.item.id, None))
         elif _runs_again(p.item, o.item):
             (place,), mine = _places(call, policy, mine, 1)
             keeps_place = o.item.enqueued_at == p.item.enqueued_at
-            turn = p.item.turn if keeps_place else place.turn
-            again.append((o.item.id, Place(turn, place.charged)))
+            again.append(
+                (o.item.id, Place(p.item.turn if keeps_place else place.turn, place.charged))
+            )
         known[p.author_id] = mine
     shares.write(call.tx, queue_id, known)
     shares.mark(call.tx, queue_id, set(known), moved=True)
@@ -98,16 +103,11 @@ def _settle(call: Call, queue_id: QueueId, over: Moves) -> None:
 
 
 def move(call: Call, pair: Pair, to: Queue) -> None:
-    """Take an item's turn and booking to another queue; the caller has written the queue."""
+    """Take an item out of one queue's line and into another's; the caller has written the queue."""
     if pair.item.charged is not None:
-        queue_id, author = pair.item.queue_id, pair.author_id
-        known = shares.locked(call.tx, queue_id, [author])
-        mine = known[author]
-        level = _added(call, pair.policy, mine, -pair.item.charged)
-        shares.write(call.tx, queue_id, {author: replace(mine, level=level)})
-        shares.mark(call.tx, queue_id, [author], moved=True)
+        shares.mark(call.tx, pair.item.queue_id, [pair.author_id], moved=True)
     (place,) = placed(call, to.id, to.policy, [pair.author_id])
-    items.place(call.tx, [(pair.item.id, place)])
+    items.place(call.tx, [(pair.item.id, None if pair.item.parked is Parked.HELD else place)])
 
 
 def place_anew(call: Call) -> int:
@@ -133,12 +133,27 @@ def switch(call: Call, queue: Queue, *, on: bool) -> None:
             items.place(call.tx, [(item_id, None) for item_id in there])
 
 
+def rescale(call: Call, was: Queue, queue: Queue) -> None:
+    """Write everybody's use as another half-life writes it, and place what waits anew."""
+    users = shares.everybody(call.tx, queue.id)
+    known = shares.locked(call.tx, queue.id, users)
+    now, old, new = call.now.timestamp(), was.policy, queue.policy
+    for user, mine in known.items():
+        use = sharing.use_at(mine.used, old.fair_share_half_life, now)
+        level = sharing.added(sharing.NEVER, use, new.fair_share_half_life, now)
+        known[user] = replace(mine, used=level)
+    shares.write(call.tx, queue.id, known)
+    for user in sorted(known):
+        _place_all(call, queue, user)
+
+
 def _place_all(call: Call, queue: Queue, user: str) -> None:
-    """Place all that waits of a user, in its order, from what the user has used by now."""
+    """Place all that waits of a user, in its order, from what was used and is in flight."""
     there = waiting.of_author(call.tx, queue.id, user)
     mine = shares.locked(call.tx, queue.id, [user])[user]
-    booked = waiting.booked(call.tx, queue.id, user)
-    start = Standing(_added(call, queue.policy, mine, -booked), mine.typical_s)
+    flying = waiting.in_flight(call.tx, queue.id, user)
+    half_life, now = queue.policy.fair_share_half_life, call.now.timestamp()
+    start = replace(mine, level=sharing.added(mine.used, flying, half_life, now))
     found, after = _places(call, queue.policy, start, len(there))
     items.place(call.tx, list(zip(there, found, strict=True)))
     shares.write(call.tx, queue.id, {user: after})
@@ -149,7 +164,3 @@ def _places(
 ) -> tuple[list[Place], Standing]:
     half_life, now = policy.fair_share_half_life, call.now.timestamp()
     return sharing.places(mine, n, half_life=half_life, now=now)
-
-
-def _added(call: Call, policy: QueuePolicy, mine: Standing, seconds: float) -> float:
-    return sharing.added(mine.level, seconds, policy.fair_share_half_life, call.now.timestamp())

@@ -16,11 +16,12 @@ from runyard.store.db import Row, Tx
 
 _S = t.shares.c
 _ADD: Final = text(
-    "INSERT INTO shares (queue_id, user_id, level, typical_s, moved) "
-    "VALUES (:queue, :user, :level, :typical, false) ON CONFLICT (queue_id, user_id) DO NOTHING"
+    "INSERT INTO shares (queue_id, user_id, used, level, typical_s, moved) "
+    "VALUES (:queue, :user, :used, :level, :typical, false) "
+    "ON CONFLICT (queue_id, user_id) DO NOTHING"
 )
 _OF_USERS: Final = (
-    select(_S.user_id, _S.level, _S.typical_s)
+    select(_S.user_id, _S.used, _S.level, _S.typical_s)
     .where(_S.queue_id == bindparam("queue"), _S.user_id.in_(bindparam("users", expanding=True)))
     .order_by(_S.user_id)
 )
@@ -32,7 +33,7 @@ _MOVED: Final = (
     .with_for_update(skip_locked=True)
 )
 _FOUND_BY: Final = {"queue": "queue_id", "user": "user_id"}
-_WRITE: Final = change(t.shares, found_by=_FOUND_BY, sets=("level", "typical_s"))
+_WRITE: Final = change(t.shares, found_by=_FOUND_BY, sets=("used", "level", "typical_s"))
 _MARK: Final = change(t.shares, found_by=_FOUND_BY, sets=("moved",))
 
 
@@ -46,12 +47,24 @@ def locked(tx: Tx, queue_id: str, users: Collection[str]) -> dict[str, Standing]
         tx.connection.execute(
             _ADD,
             [
-                {"queue": queue_id, "user": u, "level": new.level, "typical": new.typical_s}
+                {
+                    "queue": queue_id,
+                    "user": u,
+                    "used": new.used,
+                    "level": new.level,
+                    "typical": new.typical_s,
+                }
                 for u in missing
             ],
         )
         found = _standings(tx.all(_OF_USERS.with_for_update(), asked))
     return found
+
+
+def everybody(tx: Tx, queue_id: str) -> list[str]:
+    """Return the ids of all who have a standing in a queue."""
+    rows = tx.all(select(_S.user_id).where(_S.queue_id == queue_id).order_by(_S.user_id))
+    return [row["user_id"] for row in rows]
 
 
 def of_users(tx: Tx, queue_id: str, users: Collection[str]) -> dict[str, Standing]:
@@ -60,7 +73,7 @@ def of_users(tx: Tx, queue_id: str, users: Collection[str]) -> dict[str, Standin
 
 
 def _standings(rows: Sequence[Row]) -> dict[str, Standing]:
-    return {row["user_id"]: Standing(row["level"], row["typical_s"]) for row in rows}
+    return {row["user_id"]: Standing(row["used"], row["level"], row["typical_s"]) for row in rows}
 
 
 def write(tx: Tx, queue_id: str, standings: Mapping[str, Standing]) -> None:
@@ -68,7 +81,13 @@ def write(tx: Tx, queue_id: str, standings: Mapping[str, Standing]) -> None:
         _WRITE.run(
             tx,
             [
-                {"queue": queue_id, "user": u, "b_level": s.level, "b_typical_s": s.typical_s}
+                {
+                    "queue": queue_id,
+                    "user": u,
+                    "b_used": s.used,
+                    "b_level": s.level,
+                    "b_typical_s": s.typical_s,
+                }
                 for u, s in sorted(standings.items())
             ],
         )

@@ -459,14 +459,16 @@ idempotency_keys = Table(
     Index("ix_idempotency_keys_age", "created_at"),
 )
 
-# A user's standing in a queue with fair share. `level` is what the next item is placed by: the
-# logarithm of what was used, and is spoken for by what waits, so written that its order never ages
-# (`domain.sharing`). `moved`: what waits was placed by another level, and is to be placed anew.
+# A user's standing in a queue with fair share. `used` is the logarithm of what was used, so written
+# that its order never ages (`domain.sharing`); `level` is where it will be when all that waits has
+# run, and places the next item. `moved`: `used` turned out to be another than was reckoned with, so
+# that what waits is to be placed anew.
 shares = Table(
     "shares",
     metadata,
     Column("queue_id", String(64), ForeignKey("queues.id"), primary_key=True),
     Column("user_id", String(64), ForeignKey("users.id"), primary_key=True),
+    Column("used", Float, nullable=False),
     Column("level", Float, nullable=False),
     Column("typical_s", Float, nullable=False),
     Column("moved", Boolean, nullable=False),

@@ -60,6 +60,8 @@ _OF_AUTHOR: Final = (
         _I.queue_id == bindparam("queue_id"),
         _I.author_id == bindparam("author"),
         _PENDING,
+        # What is held stands in no line; what backs off keeps its place.
+        _I.parked.is_distinct_from(literal_column("'held'")),
     )
     .order_by(_I.enqueued_at, _I.id)
     .with_for_update(skip_locked=True)
@@ -158,31 +160,20 @@ def next_authors(tx: Tx, queue_id: QueueId, *, limit: int) -> list[str]:
     return [row["author_id"] for row in rows]
 
 
-_BOOKED: Final = select(func.sum(_I.charged)).where(
-    _I.queue_id == bindparam("queue_id"), _I.author_id == bindparam("author"), _PENDING
+_IN_FLIGHT: Final = select(func.sum(_I.charged)).where(
+    _I.queue_id == bindparam("queue_id"),
+    _I.author_id == bindparam("author"),
+    _I.state.in_(["LEASED", "CLAIMED"]),
 )
 
 
-def booked(tx: Tx, queue_id: str, author_id: str) -> float:
-    """Return the seconds that a user's share is booked with for what waits."""
-    return float(tx.scalar(_BOOKED, {"queue_id": queue_id, "author": author_id}) or 0.0)
-
-
-_BOOKED_BY_USER: Final = (
-    select(_I.author_id, func.sum(_I.charged).label("seconds"))
-    .where(_I.queue_id == bindparam("queue_id"), _PENDING)
-    .group_by(_I.author_id)
-)
-
-
-def booked_by_user(tx: Tx, queue_id: QueueId) -> dict[str, float]:
-    """Return the seconds that users' shares are booked with for what waits."""
-    rows = tx.all(_BOOKED_BY_USER, {"queue_id": queue_id})
-    return {row["author_id"]: float(row["seconds"] or 0.0) for row in rows}
+def in_flight(tx: Tx, queue_id: str, author_id: str) -> float:
+    """Return the seconds that a user's share is charged with for what runs now."""
+    return float(tx.scalar(_IN_FLIGHT, {"queue_id": queue_id, "author": author_id}) or 0.0)
 
 
 def of_author(tx: Tx, queue_id: str, author_id: str) -> list[str]:
-    """Return the ids of a user's waiting items, the oldest first, held for writing."""
+    """Return the ids of what waits of a user and is not held, the oldest first, locked."""
     rows = tx.all(_OF_AUTHOR, {"queue_id": queue_id, "author": author_id})
     return [row["id"] for row in rows]
 

@@ -284,6 +284,7 @@ def upgrade() -> None:
         "shares",
         sa.Column("queue_id", sa.String(length=64), nullable=False),
         sa.Column("user_id", sa.String(length=64), nullable=False),
+        sa.Column("used", sa.Float(), nullable=False),
         sa.Column("level", sa.Float(), nullable=False),
         sa.Column("typical_s", sa.Float(), nullable=False),
         sa.Column("moved", sa.Boolean(), nullable=False),
