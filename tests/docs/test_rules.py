@@ -96,7 +96,8 @@ def test_use_fades_and_turns_alternate_as_the_guide_says() -> None:
     assert " | ".join(f"{h:.0f} h" for h in hours) in POLICIES
 
     def standing(used: float) -> sharing.Standing:
-        return sharing.Standing(sharing.added(sharing.NEVER, used * HOUR, day, now), HOUR)
+        level = sharing.added(sharing.NEVER, used * HOUR, day, now)
+        return sharing.Standing(level, level, HOUR)
 
     turns = sorted(
         (round(place.turn, 6), user, sharing.use_at(place.turn, day, now) / HOUR)
