@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runyard.domain.policy import RULES, json_schema
+from runyard.domain.policy import json_schema
+from runyard.domain.rules import RULES
 
 from . import table
 from .schema import kind

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runyard.domain.policy import RULES
+from runyard.domain.rules import RULES
 from runyard.wire.rest import QueueIn
 from tests.cli.conftest import Cli
 from tests.cli.double import Double, Run

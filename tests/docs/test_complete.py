@@ -15,7 +15,8 @@ from runyard.cli.tree import trunk
 from runyard.domain import errors
 from runyard.domain.docker_options import ALLOWED, GRANTABLE
 from runyard.domain.environment import program_environment
-from runyard.domain.policy import RULES, json_schema
+from runyard.domain.policy import json_schema
+from runyard.domain.rules import RULES
 from runyard.domain.specs import KEYS, OVERRIDES
 from runyard.drivers.docker_settings import DockerSettings
 from runyard.drivers.process_request import HOST_VARIABLES

@@ -14,8 +14,9 @@ from runyard.domain import sharing
 from runyard.domain.configs import template_faults
 from runyard.domain.errors import Invalid
 from runyard.domain.items import Failure, Stage
-from runyard.domain.policy import NARROWABLE, RULES, QueuePolicy
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import Resource
+from runyard.domain.rules import NARROWABLE, RULES
 from runyard.domain.templates import TYPES, chosen, fill, parse_variables
 
 from .documents import ROOT

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from runyard.domain import outcomes, sharing
 from runyard.domain.errors import IllegalMove, Invalid
 from runyard.domain.items import Failure, Item, ItemState, Lease, Parked
-from runyard.domain.policy import NARROWABLE, RULES, QueuePolicy, json_schema
+from runyard.domain.policy import QueuePolicy, json_schema
+from runyard.domain.rules import NARROWABLE, RULES
 from runyard.domain.runs import Run, RunState
 from runyard.domain.workloads import Observation, Phase
 

@@ -88,9 +88,7 @@ def share_marks_with_containers(ten: Ten) -> None:
     config.mkdir(exist_ok=True)
     where = config / "config" / "runyard"
     where.mkdir(parents=True)
-    (where / "agent.yaml").write_text(
-        f"volumes:\n  marks: {ten.marks}\n"
-    )
+    (where / "agent.yaml").write_text(f"volumes:\n  marks: {ten.marks}\n")
     with ten.yard.api() as api:
         api.edit_queue(
             ten.yard.entity, ten.kind, QueuePatch(config={"volumes": [f"marks:{ten.marks}"]})

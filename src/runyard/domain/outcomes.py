@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from runyard.domain.errors import Invalid
 from runyard.domain.items import Failure, Item, ItemState, Stage
-from runyard.domain.policy import QueuePolicy, RetryRule
+from runyard.domain.policy import QueuePolicy
+from runyard.domain.retries import RetryRule
 from runyard.domain.runs import Run
 from runyard.domain.workloads import Observation, Phase
 

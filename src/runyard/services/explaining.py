@@ -10,8 +10,9 @@ from runyard.domain import explaining, sharing
 from runyard.domain.agents import Agent
 from runyard.domain.explaining import MOST_AHEAD, Load, Serving, Waiting
 from runyard.domain.items import ItemState, QueueId
-from runyard.domain.policy import RULES, QueuePolicy
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import Queue
+from runyard.domain.rules import RULES
 from runyard.domain.sharing import Standing
 from runyard.services import queues
 from runyard.services.call import Call

@@ -8,8 +8,8 @@ from typing import Any
 
 from runyard.domain.errors import Invalid
 from runyard.domain.items import Item
-from runyard.domain.policy import RetryRule
 from runyard.domain.queues import Queue
+from runyard.domain.retries import RetryRule
 from runyard.domain.specs import merge
 from runyard.services import turns
 from runyard.services.call import Call

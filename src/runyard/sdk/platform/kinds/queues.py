@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 from runyard.client.api import Api
 from runyard.domain.configs import template_faults
 from runyard.domain.errors import Invalid, Violation
-from runyard.domain.policy import QueuePolicy, RetryRule
+from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import Resource, parse_links
+from runyard.domain.retries import RetryRule
 from runyard.domain.templates import check_template, parse_variables
 from runyard.sdk.platform.kinds.base import Kind, Wish, without
 from runyard.sdk.platform.things import Fields, Found, Key
