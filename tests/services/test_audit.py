@@ -11,12 +11,16 @@ import pytest
 
 import runyard.store
 from runyard.domain.errors import Forbidden, NotFound
+from runyard.domain.queues import Mode
 from runyard.services import (
     accounts,
+    agents,
     audit,
     invitations,
+    jobs,
     keys,
     members,
+    queues,
     roles,
     service_accounts,
 )
@@ -68,7 +72,26 @@ CHANGES = {
     "key.create": lambda y: keys.create_key(y.call(), name="k", user="mel", days=1),
     "key.revoke": lambda y: keys.revoke_key(
         y.call(), keys.create_key(y.call(), name="k", user="mel").row["id"]),
+    "queue.create": lambda y: make_queue(y),
+    "queue.edit": lambda y: [make_queue(y), queues.edit(
+        y.call(), "lab", "new", policy={"max_running": 3})],
+    "queue.pause": lambda y: [make_queue(y), queues.set_mode(
+        y.call(), "lab", "new", Mode.PAUSED, "why")],
+    "queue.delete": lambda y: [make_queue(y), queues.delete(y.call(), "lab", "new")],
+    "agent.register": lambda y: y.register(),
+    "agent.stop": lambda y: agents.ask_to_stop(y.call(), y.register().agent_id),
+    "job.save": lambda y: save_job(y),
+    "job.describe": lambda y: [save_job(y), jobs.describe(y.call(), "lab", "p", "j", "new")],
 }  # fmt: skip
+
+
+def make_queue(yard):
+    return queues.create(yard.call(), entity="lab", name="new", resource="local-process")
+
+
+def save_job(yard):
+    source = {"kind": "image", "image": "busybox"}
+    return jobs.save(yard.call(), entity="lab", project="p", name="j", source=source)
 
 
 def make_bot(yard):

@@ -206,8 +206,11 @@ def test_the_reason_of_a_stop_is_kept_with_who_asked(yard):
     (item,) = yard.submit("a")
     agent = yard.register()
     held = yard.claimed(agent)
-    runs.stop(yard.call(), "ann", "default", "a", "wrong data")
+    for _ in range(2):  # asking again tells nothing new
+        runs.stop(yard.call(), "ann", "default", "a", "wrong data")
     yard.move(agent, observe(held, "exited", 143, "killed"))
+    told = [e["actor"] for e in views.events_of(yard.tx, item) if "wrong data" in e["detail"]]
+    assert told == ["ann"]
 
     assert yard.row(item)["reason"] == "stopped by ann: wrong data"
 

@@ -10,7 +10,7 @@ from runyard.domain.agents import Agent, AgentStatus
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, StaleEpoch
 from runyard.domain.items import AgentId
 from runyard.domain.queues import check_queue_name
-from runyard.services import leasing
+from runyard.services import audit, leasing
 from runyard.services.call import AGENT_PREFIX, Call, token_hash
 from runyard.store import accounts, agents
 from runyard.store.db import Duplicate
@@ -72,12 +72,26 @@ def _new_epoch(call: Call, entity_id: str, entity: str, asked: wire.Register) ->
     if was is not None:
         _may_take_over(call, was)
         agents.register_again(call.tx, agent, config=asked.config, user_id=call.actor.user_id)
+        _note(call, agent, before=_told(was))
         return agent
     try:
         agents.add(call.tx, agent, config=asked.config, user_id=call.actor.user_id)
     except Duplicate as error:
         raise Conflict(f"agent {asked.name!r} is being registered elsewhere; try again") from error
+    _note(call, agent, before=None)
     return agent
+
+
+def _note(call: Call, agent: Agent, *, before: dict[str, Any] | None) -> None:
+    """Note a new agent, or one that is another host or version now; not every restart."""
+    after = _told(agent)
+    audit.note(
+        call, "agent.register", agent.name, entity_id=agent.entity_id, before=before, after=after
+    )
+
+
+def _told(agent: Agent) -> dict[str, Any]:
+    return {"hostname": agent.hostname, "version": agent.version, "max_jobs": agent.max_jobs}
 
 
 def _may_take_over(call: Call, was: Agent) -> None:
@@ -204,6 +218,7 @@ def ask_to_stop(call: Call, agent_id: str) -> None:
     """Have the agent take nothing more, finish what it runs, and leave."""
     agent = get(call, agent_id, Action.STOP_AGENTS)
     agents.ask_to_stop(call.tx, agent.id, call.now)
+    audit.note(call, "agent.stop", agent.name, entity_id=agent.entity_id)
     call.tx.announce(f"agent:{agent.id}")
 
 

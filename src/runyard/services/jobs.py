@@ -17,7 +17,7 @@ from runyard.domain.jobs import (
     content_digest,
 )
 from runyard.domain.sources import check_image, check_job_name, check_remote, check_runtime
-from runyard.services import accounts
+from runyard.services import accounts, audit
 from runyard.services.call import Call
 from runyard.store import jobs
 from runyard.store.db import Row
@@ -71,7 +71,11 @@ def save(
         jobs.set_alias(call.tx, job["id"], alias, n)
     if description and description != job["description"]:
         jobs.describe(call.tx, job["id"], description)
-    return get(call, JobRef(entity, project, name, f"v{n}")), created
+    saved = get(call, JobRef(entity, project, name, f"v{n}"))
+    if created or aliases:
+        after = {"version": n, "digest": content_digest(read, input_schemas), "aliases": list(aliases)}
+        audit.note(call, "job.save", f"{project}/{name}", entity_id=owner["id"], after=after)
+    return saved, created
 
 
 def get(call: Call, ref: JobRef) -> JobVersion:
@@ -111,7 +115,16 @@ def versions(
 
 
 def describe(call: Call, entity: str, project: str, name: str, text: str) -> None:
-    jobs.describe(call.tx, _job(call, entity, project, name, Action.SAVE_JOBS)["id"], text)
+    job = _job(call, entity, project, name, Action.SAVE_JOBS)
+    jobs.describe(call.tx, job["id"], text)
+    audit.note(
+        call,
+        "job.describe",
+        f"{project}/{name}",
+        entity_id=job["entity_id"],
+        before={"description": job["description"]},
+        after={"description": text},
+    )
 
 
 def note_upload(call: Call, entity: str, digest: str, size: int) -> None:

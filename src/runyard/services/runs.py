@@ -141,8 +141,11 @@ def _end(call: Call, item_id: str | None, run_id: RunId, why: str = "") -> None:
         items.save(call.tx, moves, now=call.now, actor=call.actor.name)
         following.after(call, moves)
         return
-    items.ask_to_stop(call.tx, run_id, _by(call, "stopped", why), call.now)
+    told = _by(call, "stopped", why)
+    is_first = items.ask_to_stop(call.tx, run_id, told, call.now)
     call.tx.announce(f"run:{run_id}")
+    if pair is not None and is_first:
+        items.note(call.tx, pair.item, now=call.now, actor=call.actor.name, detail=told)
     if pair is not None and pair.item.lease is not None:
         call.tx.announce(f"agent:{pair.item.lease.agent_id}")
 
