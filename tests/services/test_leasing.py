@@ -5,7 +5,7 @@ import pytest
 from runyard.domain.errors import Conflict, Forbidden, StaleEpoch
 from runyard.domain.items import CLAIM_TTL, LEASE_TTL, MAX_REQUEUES
 from runyard.services import agents, runs, sweeping
-from runyard.store import items
+from runyard.store import items, views
 from runyard.wire import agent as wire
 
 
