@@ -120,6 +120,17 @@ def test_an_entry_has_who_what_before_and_after(lab):
     assert json.loads(entry["after"]) == {"permissions": ["see", "serve"]}
 
 
+def test_an_edit_of_a_queue_is_noted_rule_by_rule(lab):
+    make_queue(lab)
+    queues.edit(lab.call(), "lab", "new", policy={"max_running": 3}, config={"gpus": 1})
+    queues.edit(lab.call(), "lab", "new", policy={"max_running": 4})
+    last, first = audit.page(lab.call(), Wanted("lab", action="queue.edit"), before=None, limit=2)
+    assert json.loads(first["after"]) == {"policy.max_running": 3, "config.gpus": 1}
+    assert (json.loads(last["before"]), json.loads(last["after"])) == (
+        {"policy.max_running": 3}, {"policy.max_running": 4},
+    )  # fmt: skip
+
+
 def test_what_changes_nothing_is_not_noted(lab):
     members.set_member(lab.call(), "lab", "mel", "viewer")
     before = entries(lab)

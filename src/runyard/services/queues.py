@@ -202,14 +202,21 @@ _VERBS: Final = {Mode.OPEN: "resume", Mode.PAUSED: "pause", Mode.DRAINING: "drai
 
 
 def told(queue: Queue) -> dict[str, Any]:
-    """Return what the audit log keeps of a queue. It holds names of secrets, never values."""
+    """Return what the audit log keeps of a queue, setting by setting, so that a change is small.
+
+    It holds names of secrets, never values.
+    """
+    usual = QueuePolicy().to_json()
+    parts: dict[str, Mapping[str, Any]] = {
+        "config": queue.config,
+        "variables": {name: v.to_json() for name, v in queue.variables.items()},
+        "policy": {n: v for n, v in queue.policy.to_json().items() if v != usual[n]},
+    }
     return {
         "resource": queue.resource.value,
-        "config": dict(queue.config),
-        "variables": {name: v.to_json() for name, v in queue.variables.items()},
-        "policy": queue.policy.to_json(),
         "links": [{"label": link.label, "url": link.url} for link in queue.links],
         "description": queue.description,
+        **{f"{part}.{name}": v for part, values in parts.items() for name, v in values.items()},
     }
 
 
