@@ -73,7 +73,8 @@ def save(
         jobs.describe(call.tx, job["id"], description)
     saved = get(call, JobRef(entity, project, name, f"v{n}"))
     if created or aliases:
-        after = {"version": n, "digest": content_digest(read, input_schemas), "aliases": list(aliases)}
+        digest = content_digest(read, input_schemas)
+        after = {"version": n, "digest": digest, "aliases": list(aliases)}
         audit.note(call, "job.save", f"{project}/{name}", entity_id=owner["id"], after=after)
     return saved, created
 
