@@ -11,10 +11,21 @@ import pytest
 
 from runyard.domain.errors import Conflict, NotFound, RunyardError, Unauthenticated
 from runyard.server.edge import SERVER, Ids, new_secret
-from runyard.services import accounts, invitations, members, roles
+from runyard.services import (
+    accounts,
+    agents,
+    invitations,
+    leasing,
+    members,
+    queues,
+    roles,
+    submitting,
+)
 from runyard.services.call import Call
 from runyard.store import accounts as rows
+from runyard.store import agents as agent_rows
 from runyard.store.db import Database, Tx
+from runyard.wire import agent as wire
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -124,3 +135,31 @@ def test_two_people_cannot_have_one_name(lab):
         ("bob", lambda call: accounts.create_team(call, "new")),
     )
     assert [issubclass(error, Conflict) for error in refused(done)] == [True]
+
+
+def test_a_limit_holds_when_many_agents_lease_at_the_same_moment(database):
+    lab = Lab(database)
+    lab.write("ann", lambda call: queues.create(
+        call, entity="lab", name="q", resource="local-container",
+        policy={"max_running": 4, "fair_share": True, "max_running_per_user": 3},
+    ))  # fmt: skip
+    image = {"docker": {"docker_image": "busybox"}}
+    for who in ("ann", "bob"):
+        lab.write(who, lambda call: submitting.submit(call, "lab", "q", [image] * 10))
+    agents_there = [
+        lab.write("ann", lambda call, n=n: agents.register(call, wire.Register(
+            entity="lab", name=f"a{n}", hostname="h", version="1", queues=["q"], max_jobs=-1,
+        )))
+        for n in range(4)
+    ]  # fmt: skip
+
+    def lease(call: Call) -> list[str]:
+        (served,) = agent_rows.served(call.tx, agents_there[0].agent_id)
+        n = next(turns)
+        held = leasing.lease(call, agents_there[n].agent_id, f"a{n}", [served], 3)
+        return [h.spec["author"] for h in held]
+
+    turns = iter(range(4))
+    taken = lab.together(*[("ann", lease)] * 4)
+    authors = [author for held in taken for author in held]
+    assert sorted(authors) == ["ann", "ann", "bob", "bob"]
