@@ -29,6 +29,7 @@ POLICY = {
     "fair_share": True, "max_running": 100_000, "max_running_per_user": 10_000,
     "priorities": True, "aging": 3600, "run_timeout": 86_400, "retry": [{"at_most": 2}],
 }  # fmt: skip
+BURST = 5  # items that a user submits at a time
 QUEUES = {"plain": {}, "ruled": POLICY}
 
 
@@ -66,7 +67,7 @@ def _fill(yard: Yard, url: str, users: int, items: int) -> None:
         admin = database.read(lambda tx: account_rows.actor_named(tx, yard.entity))
         assert admin is not None
         people = database.write(lambda tx: _team(edge, tx, admin, users))
-        for _ in range(items // users):
+        for _ in range(items // users // BURST):
             for queue in QUEUES:
                 database.write(lambda tx, to=queue: _submit(edge, tx, people, to))
     finally:
@@ -87,7 +88,7 @@ def _team(edge: Edge, tx: object, admin: Actor, users: int) -> Sequence[Actor]:
 
 def _submit(edge: Edge, tx: object, people: Sequence[Actor], queue: str) -> None:
     for actor in people:
-        submitting.submit(edge.call(tx, actor), TEAM, queue, [SPEC])  # type: ignore[arg-type]
+        submitting.submit(edge.call(tx, actor), TEAM, queue, [SPEC] * BURST)  # type: ignore[arg-type]
 
 
 async def _rates(yard: Yard, batch: int, rounds: int, number: int) -> dict[str, list[float]]:
