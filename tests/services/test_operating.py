@@ -8,6 +8,8 @@ from runyard.domain.agents import AgentStatus
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from runyard.services import agents, explaining, operating, queues, runs
 from runyard.services.operating import Order, Selection
+from runyard.store import items
+from runyard.store.values import to_text
 from tests.services.conftest import Yard
 from tests.services.test_policies import Lab
 
@@ -100,6 +102,19 @@ def test_T9_moving_is_no_way_around_a_template(yard: Yard) -> None:
     (other,) = lab.submit(lab.ada, queue="safe")
     with pytest.raises(Forbidden, match="has a template"):
         do(lab, lab.ada, other, "move", queue="gpu")
+
+
+def test_T14_a_queues_secrets_do_not_move_to_another_queues_agents(yard: Yard) -> None:
+    lab = Lab(yard)
+    lab.queue("other")
+    (item,) = lab.submit(lab.ada)
+    pair = items.locked(yard.tx, [item])[item]
+    refs = {"HF_TOKEN": {"entity": "lab", "name": "hf"}}
+    spec = to_text({**pair.spec, "secrets": refs})
+    items.relocate(yard.tx, pair.item, pair.item.queue_id, spec)
+    with pytest.raises(Forbidden, match="secrets of its queue"):
+        do(lab, lab.ada, item, "move", queue="other")
+    do(lab, yard.admin, item, "move", queue="other")
 
 
 def test_T9_a_retry_with_changes_is_checked_as_any_submission(yard: Yard) -> None:

@@ -239,6 +239,13 @@ def _fits(call: Call, pair: Pair, to: Queue) -> None:
             f"queue {to.name} or the item's own has a template: only an admin moves items there",
             hint="cancel it and submit it to the other queue",
         )
+    # An item takes its queue's secrets along; whose agents get them is not a member's choice (T14).
+    has_secrets = any(not ref.get("by_job") for ref in pair.spec.get("secrets", {}).values())
+    if has_secrets and not call.actor.may(Action.EDIT_QUEUES, to.entity_id):
+        raise Forbidden(
+            "the item has secrets of its queue, which stay there: only an admin moves it",
+            hint="cancel it and submit it to the other queue",
+        )
     submitting.check_queue_takes(to, 1, call, author_id=pair.author_id)
     image = pair.spec["source"].get("image")
     if image and not to.policy.allows_image(image):
