@@ -15,7 +15,7 @@ SCRIPT = "sleep 600 & echo $! >child; echo started; wait"
 
 
 def ended(pid: int) -> bool:
-    """Whether a killed process is gone, or a zombie; the kernel ends it a moment after the signal."""
+    """Whether a killed process is gone or a zombie, which it is a moment after the signal."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
