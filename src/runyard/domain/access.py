@@ -21,6 +21,7 @@ class Action(StrEnum):
     """What can be asked of an entity. The words stand in the message of a refusal."""
 
     SEE = "see it"
+    TRACK = "log runs and artifacts"
     SUBMIT = "submit to its queues"
     SUBMIT_FOR = "submit in the name of its members"
     CANCEL = "cancel or stop items and runs of others"
@@ -46,14 +47,14 @@ class Action(StrEnum):
 
 ADMIN: Final = "admin"
 _MEMBER: Final = frozenset(
-    {Action.SEE, Action.SUBMIT, Action.CANCEL, Action.SAVE_JOBS, Action.SERVE}
+    {Action.SEE, Action.TRACK, Action.SUBMIT, Action.CANCEL, Action.SAVE_JOBS, Action.SERVE}
 )
 _OPERATOR: Final = _MEMBER | {Action.OPERATE, Action.STOP_AGENTS, Action.SEE_AUDIT}
 # The weaker ones first: a refusal names the first that would do.
 BUILT_IN: Final[Mapping[str, frozenset[Action]]] = {
     "viewer": frozenset({Action.SEE}),
-    "submitter": frozenset({Action.SEE, Action.SUBMIT}),
-    "agent": frozenset({Action.SEE, Action.SERVE}),
+    "submitter": frozenset({Action.SEE, Action.TRACK, Action.SUBMIT}),
+    "agent": frozenset({Action.SEE, Action.TRACK, Action.SERVE}),
     "member": _MEMBER,
     "operator": _OPERATOR,
     ADMIN: frozenset(Action),
@@ -75,6 +76,7 @@ class Actor:
     """
     Who asks. `roles` maps ids of entities to the name of the user's role there, `grants` to what
     it may do. `queues` are the only ones that a service account may touch, by name; None is any.
+    A run's token has the run and its project.
     """
 
     kind: Kind
@@ -88,6 +90,8 @@ class Actor:
     agent_id: AgentId | None = None
     epoch: int = 0
     run_id: RunId | None = None
+    run_name: str = ""
+    project_id: str = ""
     credential_id: str = ""
 
     def may(self, action: Action, entity_id: str, *, author_id: str | None = None) -> bool:

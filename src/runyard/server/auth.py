@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from starlette.routing import BaseRoute, Match, Route
@@ -37,6 +38,7 @@ SECRET: Final = "runyard.secret"  # noqa: S105 - the name of a key in the scope
 ROUTE: Final = "runyard.route"
 DOOR: Final = "runyard.door"
 
+_DECLARED: Final = "__runyard_door__"
 _USER_TTL: Final = 10.0
 # Whatever ends an agent's token announces it, so this only bounds a lost announcement. Long,
 # since a waiting agent must not cost a query each time that it asks again.
@@ -46,30 +48,53 @@ _NOTE_USE_EVERY: Final = 60.0
 _LONGEST_SECRET: Final = 256
 
 
+class Body(StrEnum):
+    """How large a request may be: each is a setting of its own."""
+
+    ORDINARY = "max_body_bytes"
+    UPLOAD = "max_upload_bytes"
+    PROTOCOL = "max_protocol_bytes"
+    FILE = "max_file_bytes"
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Who may enter a route. No kinds: everybody, without a credential."""
+    """Who may enter a route. No kinds: everybody, without a credential.
+
+    `protocol`: the route speaks with the tracking client, and so do its errors.
+    """
 
     kinds: frozenset[Kind]
-    upload: bool = False  # whether the larger limit for bodies counts
+    body: Body = Body.ORDINARY
     lasting: bool = False  # whether an answer takes long by design: a poll, a stream
+    protocol: bool = False
 
 
-def opens(*kinds: Kind, upload: bool = False, lasting: bool = False) -> Callable[[E], E]:
+def opens(
+    *kinds: Kind, body: Body = Body.ORDINARY, lasting: bool = False, protocol: bool = False
+) -> Callable[[E], E]:
     """Declare which kinds of credentials open an endpoint."""
     assert kinds
-
-    def declare(endpoint: E) -> E:
-        endpoint.__runyard_door__ = Door(frozenset(kinds), upload, lasting)  # type: ignore[attr-defined]
-        return endpoint
-
-    return declare
+    return _declare(Door(frozenset(kinds), body, lasting, protocol))
 
 
 def public(endpoint: E) -> E:
     """Declare that an endpoint needs no credential. There are very few; a test lists them."""
-    endpoint.__runyard_door__ = Door(frozenset())  # type: ignore[attr-defined]
-    return endpoint
+    return _declare(Door(frozenset()))(endpoint)
+
+
+def signed(*, body: Body = Body.ORDINARY) -> Callable[[E], E]:
+    """Declare that the address itself is the credential: the endpoint checks its signature."""
+    return _declare(Door(frozenset(), body, lasting=True))
+
+
+def _declare(door: Door) -> Callable[[E], E]:
+    def declare(endpoint: E) -> E:
+        # A method's attributes are its function's.
+        setattr(getattr(endpoint, "__func__", endpoint), _DECLARED, door)
+        return endpoint
+
+    return declare
 
 
 def inventory(routes: Sequence[BaseRoute]) -> list[tuple[Route, Door]]:
@@ -80,7 +105,7 @@ def inventory(routes: Sequence[BaseRoute]) -> list[tuple[Route, Door]]:
     """
     doors = []
     for route in routes:
-        door = getattr(getattr(route, "endpoint", None), "__runyard_door__", None)
+        door = getattr(getattr(route, "endpoint", None), _DECLARED, None)
         if not isinstance(route, Route) or not isinstance(door, Door):
             raise RuntimeError(  # noqa: TRY004
                 f"{route} does not declare who may enter it"

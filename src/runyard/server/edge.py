@@ -39,7 +39,9 @@ def utc_now() -> datetime:
 
 
 def new_secret() -> str:
-    return secrets.token_urlsafe(32)
+    """Return 44 characters, 256 bits or more, without '-': the tracking client takes what stands
+    before one for a prefix, and the rest for too short a key."""
+    return secrets.token_urlsafe(33).replace("-", "0")
 
 
 class Ids:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runyard.domain.errors import Forbidden, Invalid, RunyardError, TooMuch
 from runyard.server import problems
-from runyard.server.auth import ACTOR, DOOR, ROUTE
+from runyard.server.auth import ACTOR, DOOR, ROUTE, Body
 from runyard.server.metrics import Metrics
 from runyard.server.settings import ServerSettings
 
@@ -158,9 +158,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         door = scope.get(DOOR)
-        is_upload = door is not None and door.upload
-        settings = self._settings
-        limit = settings.max_upload_bytes if is_upload else settings.max_body_bytes
+        limit: int = getattr(self._settings, door.body if door else Body.ORDINARY)
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if length.isdigit() and int(length) > limit:
             error = TooMuch(f"the body is larger than {limit} bytes")

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Path, Request, Response
 from runyard.domain.access import Action, Kind
 from runyard.domain.jobs import JobRef
 from runyard.server import shapes
-from runyard.server.auth import opens
+from runyard.server.auth import Body, opens
 from runyard.server.edge import Edge
 from runyard.server.nesting import check_depth
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
@@ -134,7 +134,7 @@ def _add_blobs(app: FastAPI, edge: Edge, files: Files, settings: ServerSettings)
             }
         },
     )
-    @opens(Kind.USER, upload=True)
+    @opens(Kind.USER, body=Body.UPLOAD)
     async def put_blob(
         entity: Named, digest: Named, request: Request, caller: Caller
     ) -> rest.BlobOut:

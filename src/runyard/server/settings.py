@@ -85,6 +85,46 @@ class ServerSettings(BaseModel):
     max_upload_bytes: Annotated[
         int, Field(ge=1, description="Largest upload of code or of a patch, in bytes.")
     ] = 1 << 30
+    max_protocol_bytes: Annotated[
+        int,
+        Field(
+            ge=1 << 24,
+            description="Largest request of the tracking client, in bytes: a document, or a piece "
+            "of a run's stream. Files are not among them.",
+        ),
+    ] = 32 << 20
+    max_file_bytes: Annotated[
+        int,
+        Field(ge=1, description="Largest file of a run or an artifact, in bytes."),
+    ] = 100 << 30
+    files_url: Annotated[
+        str,
+        Field(
+            description="Where files of runs and artifacts lie: `s3://BUCKET/PREFIX` (needs "
+            "`runyard[aws]`) or `gs://BUCKET/PREFIX` (`runyard[gcs]`). Empty: `files_dir`.",
+        ),
+    ] = ""
+    files_endpoint: Annotated[
+        str, Field(description="Address of an S3 service other than Amazon's, `https://HOST`.")
+    ] = ""
+    link_seconds: Annotated[
+        int,
+        Field(ge=60, le=7 * 86_400, description="Seconds for which a link to a file is good."),
+    ] = 6 * 3600
+    silence_s: Annotated[
+        int,
+        Field(
+            ge=30,
+            description="Seconds of silence after which a run that no agent watches has crashed.",
+        ),
+    ] = 300
+    testing_switch: Annotated[
+        bool,
+        Field(
+            description="Open `/api/testing/`, which makes and deletes users for conformance "
+            "suites. Refused unless the server listens on loopback. Never for real data.",
+        ),
+    ] = False
     max_log_bytes: Annotated[
         int, Field(ge=1 << 10, description="Most output that is kept of one run, in bytes.")
     ] = 1 << 30
@@ -232,6 +272,12 @@ class ServerSettings(BaseModel):
     def _know_sender(self) -> ServerSettings:
         if self.smtp_host and not is_address(self.smtp_from):
             raise ValueError("smtp_host needs smtp_from, a plain e-mail address")
+        return self
+
+    @model_validator(mode="after")
+    def _keep_testing_at_home(self) -> ServerSettings:
+        if self.testing_switch and not self.is_loopback:
+            raise ValueError("testing_switch needs host 127.0.0.1, ::1 or localhost")
         return self
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,7 +18,13 @@ from runyard.services.members import (
     remove_member,
     set_member,
 )
-from runyard.services.naming import RESERVED, check_email, claim_name, find_user
+from runyard.services.naming import (
+    RESERVED,
+    check_email,
+    check_project_name,
+    claim_name,
+    find_user,
+)
 from runyard.store import accounts
 from runyard.store.db import Row, Tx
 
@@ -137,8 +142,7 @@ def project(call: Call, entity: Row, name: str) -> str:
     found = accounts.project_id(call.tx, entity["id"], name)
     if found is not None:
         return found
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
-        raise Invalid(f"project name {name!r}: letters, digits, '-', '_' and '.', 128 at most")
+    check_project_name(name)
     project_id = call.new_id()
     accounts.add_project(call.tx, project_id, entity["id"], name, call.now)
     return project_id

@@ -12,6 +12,9 @@ from runyard.store import accounts
 from runyard.store.db import Duplicate, Row, Tx
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_PROJECT = re.compile(
+    r"[^\s/\\#?%:\x00-\x1f\x7f](?:[^/\\#?%:\x00-\x1f\x7f]{0,126}[^\s/\\#?%:\x00-\x1f\x7f])?"
+)
 _EMAIL = re.compile(r"[^\s@<>\"',;\x00-\x20\x7f]{1,64}@[^\s@<>\"',;\x00-\x20\x7f]{1,254}")
 # Names that are words of our paths: an entity with such a name would read as a route (T2).
 RESERVED: Final = frozenset(
@@ -25,6 +28,16 @@ def check_name(name: str, what: str) -> None:
         raise Invalid(
             f"{what} name {name!r}: 1 to 63 lower-case letters, digits, '-' or '_', "
             f"beginning with a letter or digit, and none of {', '.join(sorted(RESERVED))}"
+        )
+
+
+def check_project_name(name: str) -> None:
+    """Raises: Invalid: no project can be named so; the tracking client has the same rule."""
+    fits = _PROJECT.fullmatch(name) and name.isprintable() and name == name.strip()
+    if not fits or name in (".", ".."):
+        raise Invalid(
+            f"project name {name[:140]!r}: 1 to 128 printable characters, none of / \\ # ? % :, "
+            "and no space at either end"
         )
 
 

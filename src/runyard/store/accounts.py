@@ -22,15 +22,19 @@ _E, _U, _M, _K, _P = (
 )  # fmt: skip
 
 _BY_HASH: Final = (
-    select(t.credentials, _E.name.label("user"), _U.is_admin, _U.queues, _U.kind.label("user_kind"))
+    select(
+        t.credentials, _E.name.label("user"), _U.is_admin, _U.queues, _U.kind.label("user_kind"),
+        t.runs.c.project_id, t.runs.c.name.label("run_name"),
+    )
     .join(t.users, _U.id == _K.user_id)
     .join(t.entities, _E.id == _U.id)
+    .outerjoin(t.runs, t.runs.c.id == _K.run_id)
     .where(
         _K.hash == bindparam("hash"),
         _U.disabled_at.is_(None),
         or_(_K.expires_at.is_(None), _K.expires_at > bindparam("now")),
     )
-)
+)  # fmt: skip
 _BY_NAME: Final = (
     select(_U.id, _E.name.label("user"), _U.is_admin, _U.queues, _U.kind.label("user_kind"))
     .join(t.entities, _E.id == _U.id)
@@ -74,6 +78,8 @@ def actor_of(tx: Tx, token_hash: str, now: datetime) -> Actor | None:
         agent_id=row["agent_id"] and AgentId(row["agent_id"]),
         epoch=row["epoch"],
         run_id=row["run_id"] and RunId(row["run_id"]),
+        run_name=row["run_name"] or "",
+        project_id=row["project_id"] or "",
         credential_id=row["id"],
     )
 

@@ -1,0 +1,1 @@
+"""Rows of what programs tell of their runs."""
