@@ -45,12 +45,15 @@ from runyard.server import (
 from runyard.server.agent_routes import AgentRoutes
 from runyard.server.auth import Door, Gate, Keys, inventory
 from runyard.server.edge import SERVER, Edge, utc_now
+from runyard.server.graphql.context import Parts
+from runyard.server.graphql.route import GraphqlRoute
 from runyard.server.guard import BodyLimit, Guard, Outermost
 from runyard.server.metrics import Metrics
 from runyard.server.monitoring import Monitor
 from runyard.server.notifying import create_notifier
 from runyard.server.presence import FLUSH_EVERY, Presence
 from runyard.server.settings import ServerSettings
+from runyard.server.storage import Storage, open_store
 from runyard.server.submissions import Submissions
 from runyard.server.sweeper import Sweeper, every, note_life
 from runyard.server.wakeups import Hub
@@ -80,6 +83,8 @@ class Server:
         self.presence = Presence(self.edge)
         self.sweeper = Sweeper(self.edge, self.metrics)
         self.files = Files(settings.files_dir)
+        self.storage = Storage(open_store(settings), settings)
+        self.parts = Parts(self.edge, self.storage, settings)
         self.notifier = create_notifier(self.edge, self.metrics, settings)
         self.monitor = Monitor(self.edge, self.hub, self.metrics, settings)
         self.api = self._routes()
@@ -139,6 +144,7 @@ class Server:
             (f"{one}/blobs/{{item_id}}/{{digest}}", "GET", agents.blob),
             (one, "DELETE", agents.leave),
             ("/api/v1/agents", "POST", agents.register),
+            ("/graphql", "POST", GraphqlRoute(self.parts).answer),
             ("/api/v1/queues/{entity}/{queue}/items", "POST", submissions.submit),
         ]
 

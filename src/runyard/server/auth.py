@@ -182,7 +182,7 @@ class Gate:
         try:
             await self._admit(scope)
         except RunyardError as error:
-            answer = problems.response(error, scope["runyard.request_id"])
+            answer = problems.of(scope)(error, scope["runyard.request_id"])
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)

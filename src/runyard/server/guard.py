@@ -162,7 +162,7 @@ class BodyLimit:
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if length.isdigit() and int(length) > limit:
             error = TooMuch(f"the body is larger than {limit} bytes")
-            await problems.response(error, scope[REQUEST_ID])(scope, receive, send)
+            await problems.of(scope)(error, scope[REQUEST_ID])(scope, receive, send)
             return
         taken = 0
 

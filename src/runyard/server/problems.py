@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -61,6 +61,23 @@ def response(error: RunyardError, request_id: str) -> Response:
     )
 
 
+def protocol(error: RunyardError, request_id: str) -> Response:
+    """Answer in the form that the tracking client shows its user: it prints the message alone."""
+    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    body = {"errors": [{"message": message}], "data": None, "error": message}
+    answer = Response(
+        msgspec.json.encode(body), status_code=error.status, media_type="application/json"
+    )
+    answer.headers["X-Request-Id"] = request_id
+    return answer
+
+
+def of(scope: Mapping[str, Any]) -> Callable[[RunyardError, str], Response]:
+    """Return the form in which the route of a request tells errors."""
+    door = scope.get("runyard.door")
+    return protocol if door is not None and door.protocol else response
+
+
 def unexpected(request_id: str) -> Response:
     return _document(
         500,
@@ -80,7 +97,7 @@ def install(app: FastAPI) -> None:
 
 async def _on_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, RunyardError)
-    return response(error, request.scope["runyard.request_id"])
+    return of(request.scope)(error, request.scope["runyard.request_id"])
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -12,9 +12,7 @@ from runyard.store import accounts
 from runyard.store.db import Duplicate, Row, Tx
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_PROJECT = re.compile(
-    r"[^\s/\\#?%:\x00-\x1f\x7f](?:[^/\\#?%:\x00-\x1f\x7f]{0,126}[^\s/\\#?%:\x00-\x1f\x7f])?"
-)
+_PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
 _EMAIL = re.compile(r"[^\s@<>\"',;\x00-\x20\x7f]{1,64}@[^\s@<>\"',;\x00-\x20\x7f]{1,254}")
 # Names that are words of our paths: an entity with such a name would read as a route (T2).
 RESERVED: Final = frozenset(
