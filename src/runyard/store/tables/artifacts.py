@@ -103,6 +103,7 @@ artifacts = Table(
     at("created_at"),
     at("updated_at"),
     at("committed_at", null=True),
+    at("expires_at", null=True),  # of a committed one with a time to live
     CheckConstraint(
         "state IN ('PENDING', 'COMMITTED', 'DELETED')",
         name="state",
@@ -117,6 +118,8 @@ artifacts = Table(
           postgresql_where=text("run_id IS NOT NULL")),
     Index("ix_artifacts_pending", "created_at", sqlite_where=text("state = 'PENDING'"),
           postgresql_where=text("state = 'PENDING'")),
+    Index("ix_artifacts_expiry", "expires_at", sqlite_where=text("expires_at IS NOT NULL"),
+          postgresql_where=text("expires_at IS NOT NULL")),
     sqlite_autoincrement=True,
 )  # fmt: skip
 
@@ -140,7 +143,7 @@ entries = Table(
     metadata,
     Column("artifact_id", BigInteger, ForeignKey("artifacts.id"), primary_key=True),
     Column("path", String(1024), primary_key=True),
-    Column("digest", String(256), nullable=False),  # as the manifest writes it
+    words("digest", None),  # as the manifest writes it; of a reference it may be an address
     Column("md5", String(32)),  # hex, of what lies in our store
     Column("size", BigInteger),
     Column("ref", Text),

@@ -306,6 +306,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("committed_at", sa.BigInteger(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
             "state <> 'COMMITTED' OR version IS NOT NULL",
             name=op.f("ck_artifacts_committed_has_number"),
@@ -320,6 +321,14 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_artifacts_digest", "artifacts", ["sequence_id", "digest"], unique=False)
+    op.create_index(
+        "ix_artifacts_expiry",
+        "artifacts",
+        ["expires_at"],
+        unique=False,
+        sqlite_where=sa.text("expires_at IS NOT NULL"),
+        postgresql_where=sa.text("expires_at IS NOT NULL"),
+    )
     op.create_index(
         "ix_artifacts_pending",
         "artifacts",
@@ -364,7 +373,7 @@ def upgrade() -> None:
         "entries",
         sa.Column("artifact_id", sa.BigInteger(), nullable=False),
         sa.Column("path", sa.String(length=1024), nullable=False),
-        sa.Column("digest", sa.String(length=256), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("md5", sa.String(length=32), nullable=True),
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("ref", sa.Text(), nullable=True),
