@@ -6,16 +6,22 @@ from typing import Any
 
 from runyard.server.graphql.context import Area, Info, context_of
 
+Source = dict[str, Any]
 
-def viewer(_: None, info: Info) -> dict[str, Any]:
+
+def user_source(user_id: str, name: str) -> Source:
+    """Return what is known to everybody who meets a user, as the author of a run, say."""
+    return {"id": user_id, "name": name, "username": name, "entity": name, "flags": "{}"}
+
+
+def entity_source(entity_id: str, name: str) -> Source:
+    """Return what resolvers of an entity start from. The caller may see it."""
+    return {"id": entity_id, "name": name}
+
+
+def viewer(_: None, info: Info) -> Source:
     actor = context_of(info).call.actor
-    return {
-        "id": actor.user_id,
-        "name": actor.name,
-        "username": actor.name,
-        "entity": actor.name,
-        "flags": "{}",
-    }
+    return user_source(actor.user_id, actor.name)
 
 
 AREA = Area({"Query": {"viewer": viewer}})
