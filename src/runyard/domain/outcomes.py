@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from runyard.domain.errors import Invalid
-from runyard.domain.items import Failure, Item, ItemState, Stage
+from runyard.domain.items import MOVES, Failure, Item, ItemState, Stage
 from runyard.domain.policy import QueuePolicy
 from runyard.domain.retries import RetryRule
-from runyard.domain.runs import Run
+from runyard.domain.runs import Run, RunState
 from runyard.domain.workloads import Observation, Phase
 
 
@@ -42,13 +42,68 @@ def observed(
             return Outcome(item.started(now, policy.run_timeout), run.started(now))
         case Phase.EXITED:
             return _exited(item, run.started(now), seen, policy, now)
+        case Phase.GONE if run.said_exit is not None:  # the program has told its end
+            return _exited(item, run.started(now), seen, policy, now)
         case Phase.GONE:
             why = seen.reason or "the backend no longer knows the workload"
             failure = Failure(Stage.RUN, why)
             again = _again(item, run, failure, None, policy, now)
             return again or Outcome(item.failed(failure, now), run.crashed(why, now))
+        case Phase.PREEMPTED if run.said_exit == 0:  # it came too late: all is done
+            return _exited(item, run.started(now), seen, policy, now)
         case Phase.PREEMPTED:
             return _preempted(item, run, seen.reason or "preempted", policy, now)
+
+
+def said_end(
+    item: Item, run: Run, exit_code: int, now: datetime, *, is_ours: bool, preempting: bool = False
+) -> Outcome:
+    """Follow the program's word on its end. `is_ours`: an agent of ours would see the end, too.
+
+    The tracking client's own agent tells no end, so the item ends by the program's. What waits
+    was run before, or was started by hand, and will be run.
+    """
+    if item.state is not ItemState.CLAIMED:
+        return Outcome(item, run.said(exit_code) if run.state is RunState.RUNNING else run)
+    if is_ours:
+        return Outcome(item, run.started(now).said(exit_code))
+    return Outcome(item.finished(now), ended_alone(run, exit_code, now, preempting=preempting))
+
+
+def ended_alone(run: Run, exit_code: int, now: datetime, *, preempting: bool = False) -> Run:
+    """End a run of which nobody but its program reports. Repeatable."""
+    if run.state.is_final and run.state is not RunState.CRASHED:
+        return run
+    if run.state is RunState.PREEMPTED and exit_code != 0:
+        return run
+    running = run if run.state is RunState.RUNNING else run.began(now)
+    if preempting and exit_code != 0 and run.stop_requested_at is None:
+        return running.preempted(f"preempted; exit code {exit_code}")
+    return running.said(exit_code).ended(exit_code, "", now)
+
+
+def heard(run: Run, now: datetime) -> Run:
+    """Take back a crash: its program speaks. Another end stays one, and what waits, waits."""
+    return run.began(now) if run.state is RunState.CRASHED else run
+
+
+def fell_silent(item: Item, run: Run, now: datetime, *, preempting: bool = False) -> Outcome:
+    """Follow the silence of a program whose item no agent of ours holds."""
+    became = silent_alone(run, now, preempting=preempting)
+    if item.state is not ItemState.CLAIMED:  # it waits: what is silent was started by hand
+        return Outcome(item, run if item.state in MOVES else became)
+    if became.state is RunState.CRASHED:
+        return Outcome(item.failed(Failure(Stage.RUN, became.reason), now), became)
+    return Outcome(item.finished(now), became) if became != run else Outcome(item, run)
+
+
+def silent_alone(run: Run, now: datetime, *, preempting: bool = False) -> Run:
+    """Follow the silence of a program that nobody watches."""
+    if run.state is not RunState.RUNNING:
+        return run
+    if preempting and run.stop_requested_at is None:
+        return run.preempted("preempted; it fell silent")
+    return run.crashed("its program fell silent", now)
 
 
 def failed(item: Item, run: Run, failure: Failure, policy: QueuePolicy, now: datetime) -> Outcome:
@@ -84,6 +139,8 @@ def expired(item: Item, run: Run, now: datetime) -> Outcome:
     """
     if item.state is ItemState.LEASED:
         return released(item, run, now)
+    if run.said_exit is not None:
+        return Outcome(item.finished(now), run.ended(run.said_exit, "", now))
     why = "the agent stopped reporting"
     return Outcome(item.failed(Failure(Stage.AGENT, why), now), run.crashed(why, now))
 
@@ -101,12 +158,14 @@ def expiry(policy: QueuePolicy, now: datetime) -> datetime | None:
 
 
 def _exited(item: Item, run: Run, seen: Observation, policy: QueuePolicy, now: datetime) -> Outcome:
-    if seen.exit_code != 0:
-        code = "exit code unknown" if seen.exit_code is None else f"exit code {seen.exit_code}"
+    # The program's own word counts: a job that is done may still be torn down badly.
+    exit_code = seen.exit_code if run.said_exit is None else run.said_exit
+    if exit_code != 0:
+        code = "exit code unknown" if exit_code is None else f"exit code {exit_code}"
         failure = Failure(Stage.RUN, f"{seen.reason}; {code}" if seen.reason else code)
-        if again := _again(item, run, failure, seen.exit_code, policy, now):
+        if again := _again(item, run, failure, exit_code, policy, now):
             return again
-    return Outcome(item.finished(now), run.ended(seen.exit_code, seen.reason, now))
+    return Outcome(item.finished(now), run.ended(exit_code, seen.reason, now))
 
 
 def _again(

@@ -47,7 +47,7 @@ def shown(
     """
     if run.is_final:
         return _ENDS[run]
-    if item is None:
+    if item is None or item.is_final:  # its program goes on, as it can when its item has ended
         return Shown.STOPPING if stopping else _without_item(run)
     if item is ItemState.PENDING:
         if parked is Parked.HELD:
@@ -55,8 +55,6 @@ def shown(
         if run is RunState.PREEMPTED:
             return Shown.PREEMPTED
         return Shown.QUEUED if queue_served else Shown.IDLE
-    if item.is_final:
-        return Shown.FAILED if item is ItemState.FAILED else Shown.KILLED
     if not agent_live:
         return Shown.AGENT_LOST
     if stopping:
@@ -65,4 +63,6 @@ def shown(
 
 
 def _without_item(run: RunState) -> Shown:
+    if run is RunState.PREEMPTED:
+        return Shown.PREEMPTED
     return Shown.RUNNING if run is RunState.RUNNING else Shown.STARTING

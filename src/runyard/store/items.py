@@ -70,7 +70,7 @@ PAIRS: Final = (
         _I.failure_stage, _I.failure_message, _I.ended_at, _I.author_id, _I.spec,
         _R.state.label("run_state"), _R.created_at.label("run_created_at"),
         _R.started_at.label("run_started_at"), _R.ended_at.label("run_ended_at"),
-        _R.exit_code, _R.reason, _R.stop_requested_at,
+        _R.exit_code, _R.reason, _R.stop_requested_at, _R.said_exit,
         _I.policy.label("narrowed"), _I.parked, _I.parked_why, _I.ready_at, _I.expires_at,
         _I.run_deadline, _I.retries, _I.host_faults, _I.aged, _I.turn, _I.charged,
         _Q.policy, _Q.name.label("queue_name"), t.entities.c.name.label("queue_entity"),
@@ -128,8 +128,14 @@ _SWAP_ALL: Final = change(
 _SWAP_RUN: Final = change(
     t.runs,
     found_by={"was_id": "id", "was_state": "state"},
-    sets=("state", "started_at", "ended_at", "exit_code", "reason", "stop_requested_at"),
-)
+    sets=("state", "started_at", "ended_at", "exit_code", "reason", "stop_requested_at",
+          "said_exit"),
+)  # fmt: skip
+_RUN: Final = select(
+    _R.id.label("run_id"), _R.state.label("run_state"), _R.created_at.label("run_created_at"),
+    _R.started_at.label("run_started_at"), _R.ended_at.label("run_ended_at"), _R.exit_code,
+    _R.reason, _R.stop_requested_at, _R.said_exit,
+).where(_R.id == bindparam("run")).with_for_update()  # fmt: skip
 _EVENTS: Final = insertion(t.item_events, "item_id", "at", "was", "became", "actor", "detail")
 
 
@@ -167,6 +173,20 @@ def _item(row: Row) -> Item:
     )
 
 
+def _run(row: Row) -> Run:
+    return Run(
+        id=RunId(row["run_id"]),
+        state=RunState(row["run_state"]),
+        created_at=from_ms(row["run_created_at"]),
+        started_at=at_or_none(row["run_started_at"]),
+        ended_at=at_or_none(row["run_ended_at"]),
+        exit_code=row["exit_code"],
+        reason=row["reason"],
+        stop_requested_at=at_or_none(row["stop_requested_at"]),
+        said_exit=row["said_exit"],
+    )
+
+
 @lru_cache(maxsize=1024)
 def policy_of(text: str, narrowed: str | None = None) -> QueuePolicy:
     """Read the policy of a queue, with what an item's submission narrowed."""
@@ -176,19 +196,9 @@ def policy_of(text: str, narrowed: str | None = None) -> QueuePolicy:
 
 def pair_of(row: Row) -> Pair:
     """Return the pair of a row of `PAIRS`."""
-    run = Run(
-        id=RunId(row["run_id"]),
-        state=RunState(row["run_state"]),
-        created_at=from_ms(row["run_created_at"]),
-        started_at=at_or_none(row["run_started_at"]),
-        ended_at=at_or_none(row["run_ended_at"]),
-        exit_code=row["exit_code"],
-        reason=row["reason"],
-        stop_requested_at=at_or_none(row["stop_requested_at"]),
-    )
     return Pair(
         _item(row),
-        run,
+        _run(row),
         policy_of(row["policy"], row["narrowed"]),
         f"{row['queue_entity']}/{row['queue_name']}",
         row["author_id"],
@@ -199,6 +209,25 @@ def pair_of(row: Row) -> Pair:
 def locked(tx: Tx, ids: Iterable[str]) -> dict[str, Pair]:
     """Return the pairs of these items, held for writing until the transaction ends."""
     return {row["id"]: pair_of(row) for row in tx.all(_BY_ID, {"ids": sorted(set(ids))})}
+
+
+def locked_run(tx: Tx, run_id: RunId) -> Run | None:
+    """Return a run, held for writing. One whose item may still move is read with `locked`."""
+    row = tx.one(_RUN, {"run": run_id})
+    return None if row is None else _run(row)
+
+
+def save_runs(tx: Tx, moves: Sequence[tuple[Run, Run]]) -> None:
+    """Write what became of runs if they still are as they were read.
+
+    Raises:
+        Conflict: somebody else moved one of them since.
+    """
+    changed = [(was, became) for was, became in moves if was != became]
+    if changed and _SWAP_RUN.run(tx, [_run_swap(*pair) for pair in changed]) != len(changed):
+        raise Conflict("a run was moved by somebody else; look again")
+    for was, _ in changed:
+        tx.announce(f"run:{was.id}")
 
 
 def held_by(tx: Tx, agent_id: AgentId) -> list[Pair]:
@@ -222,7 +251,6 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
         Conflict: somebody else moved one of the items since it was read.
     """
     items = [(p.item, o.item) for p, o in moves if o.item != p.item]
-    runs = [(p.run, o.run) for p, o in moves if o.run != p.run]
     few: list[dict[str, Any]] = []
     many: list[dict[str, Any]] = []
     for was, became in items:
@@ -233,8 +261,7 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
     for swap, some in ((_SWAP, many), (_SWAP_ALL, few)):
         if some and swap.run(tx, some) != len(some):
             raise Conflict("an item was moved by somebody else; look again")
-    if runs and _SWAP_RUN.run(tx, [_run_swap(*pair) for pair in runs]) != len(runs):
-        raise Conflict("a run was moved by somebody else; look again")
+    save_runs(tx, [(p.run, o.run) for p, o in moves])
     events = [
         {
             "item_id": became.id,
@@ -250,7 +277,7 @@ def save(tx: Tx, moves: Sequence[tuple[Pair, Outcome]], *, now: datetime, actor:
     if events:
         _EVENTS.run(tx, events)
     for pair, outcome in moves:
-        if outcome.run != pair.run or outcome.item.state is not pair.item.state:
+        if outcome.run == pair.run and outcome.item.state is not pair.item.state:
             tx.announce(f"run:{pair.run.id}")
     if events:
         tx.announce("events")
@@ -336,6 +363,7 @@ def _run_swap(was: Run, became: Run) -> dict[str, Any]:
         "b_exit_code": became.exit_code,
         "b_reason": became.reason,
         "b_stop_requested_at": ms_or_none(became.stop_requested_at),
+        "b_said_exit": became.said_exit,
     }
 
 
