@@ -14,7 +14,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runyard.domain.errors import Invalid, Violation
@@ -35,7 +35,8 @@ Value = str | int | float | bool
 class Variable:
     """What a member may choose: a value of `type` within the bounds. `default` None: must be given.
 
-    `minimum` and `maximum` are for integers and numbers, both included.
+    `minimum` and `maximum` are for integers and numbers, both included. `said` is the order in
+    which its author wrote it.
     """
 
     type: str
@@ -44,9 +45,10 @@ class Variable:
     maximum: float | int | None = None
     enum: tuple[Value, ...] | None = None
     description: str = ""
+    said: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON Schema: what was not said is left out."""
+        """Return it as a JSON Schema, in its author's order: what was not said is left out."""
         found: dict[str, Any] = {"type": self.type}
         for key in ("default", "minimum", "maximum"):
             if (value := getattr(self, key)) is not None:
@@ -55,7 +57,7 @@ class Variable:
             found["enum"] = list(self.enum)
         if self.description:
             found["description"] = self.description
-        return found
+        return {key: found[key] for key in (*self.said, *found) if key in found}
 
     def check(self, given: Any) -> Value:
         """Return the value, of the variable's own type.
@@ -200,6 +202,7 @@ def _declared(path: str, schema: Mapping[str, Any], wrong: list[Violation]) -> V
         maximum=high,
         enum=None if enum is None else tuple(enum),
         description=description,
+        said=tuple(key for key in schema if key in _KEYS),
     )
     if made.default is not None:
         _try(made, made.default, f"{path}.default", wrong)
