@@ -41,6 +41,13 @@ class AgentStatus(StrEnum):
     KILLED = "KILLED"
 
 
+class AgentKind(StrEnum):
+    """Whose program it is: ours, or the tracking client's own, which tells no end of a workload."""
+
+    RUNYARD = "runyard"
+    WANDB = "wandb"
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     id: AgentId
@@ -58,6 +65,7 @@ class Agent:
     strikes: int = 0
     set_aside_at: datetime | None = None
     set_aside_why: str = ""  # one sentence for people
+    kind: AgentKind = AgentKind.RUNYARD
 
     @property
     def is_set_aside(self) -> bool:

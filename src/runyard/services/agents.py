@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from runyard.domain.access import Action, Kind
-from runyard.domain.agents import Agent, AgentStatus
+from runyard.domain.agents import Agent, AgentKind, AgentStatus
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, StaleEpoch
 from runyard.domain.items import AgentId
 from runyard.domain.queues import check_queue_name
@@ -98,8 +98,13 @@ def _may_take_over(call: Call, was: Agent) -> None:
     """Pass if the caller may be this agent from now on: its claims and their tokens come along.
 
     Raises:
-        Forbidden: somebody else registered it (T22).
+        Forbidden: somebody else registered it (T22). Conflict: it is no agent of ours.
     """
+    if was.kind is not AgentKind.RUNYARD:
+        raise Conflict(
+            f"agent {was.name!r} of {was.entity} is one of `wandb launch-agent`",
+            hint="give yours another name: runyard agent --name NAME",
+        )
     if agents.owner_of(call.tx, was.id) == call.actor.user_id:
         return
     if not call.actor.may(Action.STOP_AGENTS, was.entity_id):

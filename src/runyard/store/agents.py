@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from runyard.domain.agents import Agent, AgentStatus
+from runyard.domain.agents import Agent, AgentKind, AgentStatus
 from runyard.domain.items import AgentId, QueueId
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
@@ -53,6 +53,7 @@ def _agent(row: Row) -> Agent:
         strikes=row["strikes"],
         set_aside_at=at_or_none(row["set_aside_at"]),
         set_aside_why=row["set_aside_why"],
+        kind=AgentKind(row["kind"]),
     )
 
 
@@ -89,7 +90,12 @@ def config_of(tx: Tx, agent_id: str) -> dict[str, Any]:
 def add(tx: Tx, agent: Agent, *, config: Mapping[str, Any], user_id: str) -> None:
     tx.run(
         insert(t.agents),
-        {"id": agent.id, "entity_id": agent.entity_id, "registered_by": user_id}
+        {
+            "id": agent.id,
+            "entity_id": agent.entity_id,
+            "registered_by": user_id,
+            "kind": agent.kind.value,
+        }
         | _columns(agent, config),
     )
 
