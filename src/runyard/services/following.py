@@ -31,7 +31,7 @@ def after(call: Call, changed: Moves, *, closed: Collection[str] = ()) -> None:
         p.run.id
         for p, o in changed
         if o.item.state.is_final
-        or (o.item.state is ItemState.PENDING and p.item.state is ItemState.CLAIMED)
+        or (o.item.state is ItemState.PENDING and p.item.lease is not None)
     ]
     if over:
         accounts.drop_run_tokens(call.tx, over)
