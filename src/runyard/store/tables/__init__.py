@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from runyard.store.tables.artifacts import (
     aliases,
+    artifact_clients,
     artifact_types,
     artifacts,
     collections,
@@ -67,6 +68,7 @@ __all__ = [
     "agent_queues",
     "agents",
     "aliases",
+    "artifact_clients",
     "artifact_types",
     "artifacts",
     "attempts",

@@ -96,7 +96,6 @@ artifacts = Table(
     Column("file_count", BigInteger, nullable=False, server_default="0"),
     Column("history_step", BigInteger),
     Column("ttl_s", BigInteger),
-    Column("client_id", String(256)),
     Column("distributed_id", String(256)),
     Column("run_id", String(64)),  # that logged it
     Column("created_by", String(64), nullable=False),  # id of the user
@@ -109,9 +108,6 @@ artifacts = Table(
         name="state",
     ),
     CheckConstraint("state <> 'COMMITTED' OR version IS NOT NULL", name="committed_has_number"),
-    Index("uq_artifacts_client", "client_id", unique=True,
-          sqlite_where=text("client_id IS NOT NULL"),
-          postgresql_where=text("client_id IS NOT NULL")),
     Index("ix_artifacts_sequence", "sequence_id", "version"),
     Index("ix_artifacts_digest", "sequence_id", "digest"),
     Index("ix_artifacts_run", "run_id", sqlite_where=text("run_id IS NOT NULL"),
@@ -122,6 +118,17 @@ artifacts = Table(
           postgresql_where=text("expires_at IS NOT NULL")),
     sqlite_autoincrement=True,
 )  # fmt: skip
+
+# What programs call a version before they know its id. Several can mean one: who logs the same
+# content again gets the version that is there.
+artifact_clients = Table(
+    "artifact_clients",
+    metadata,
+    Column("client_id", String(256), primary_key=True),
+    Column("artifact_id", BigInteger, ForeignKey("artifacts.id"), primary_key=True),
+    at("created_at"),
+    Index("ix_artifact_clients_artifact", "artifact_id"),
+)
 
 manifests = Table(
     "manifests",

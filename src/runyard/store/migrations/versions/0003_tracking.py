@@ -47,6 +47,7 @@ TABLES = (
     "streams",
     "sweep_agents",
     "artifacts",
+    "artifact_clients",
     "aliases",
     "entries",
     "manifests",
@@ -299,7 +300,6 @@ def upgrade() -> None:
         sa.Column("file_count", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("history_step", sa.BigInteger(), nullable=True),
         sa.Column("ttl_s", sa.BigInteger(), nullable=True),
-        sa.Column("client_id", sa.String(length=256), nullable=True),
         sa.Column("distributed_id", sa.String(length=256), nullable=True),
         sa.Column("run_id", sa.String(length=64), nullable=True),
         sa.Column("created_by", sa.String(length=64), nullable=False),
@@ -346,13 +346,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("run_id IS NOT NULL"),
     )
     op.create_index("ix_artifacts_sequence", "artifacts", ["sequence_id", "version"], unique=False)
+    op.create_table(
+        "artifact_clients",
+        sa.Column("client_id", sa.String(length=256), nullable=False),
+        sa.Column("artifact_id", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["artifact_id"], ["artifacts.id"], name=op.f("fk_artifact_clients_artifact_id")
+        ),
+        sa.PrimaryKeyConstraint("client_id", "artifact_id", name=op.f("pk_artifact_clients")),
+    )
     op.create_index(
-        "uq_artifacts_client",
-        "artifacts",
-        ["client_id"],
-        unique=True,
-        sqlite_where=sa.text("client_id IS NOT NULL"),
-        postgresql_where=sa.text("client_id IS NOT NULL"),
+        "ix_artifact_clients_artifact", "artifact_clients", ["artifact_id"], unique=False
     )
     op.create_table(
         "aliases",
