@@ -47,7 +47,7 @@ class Caller:
             headers.setdefault("Authorization", f"Bearer {self.key}")
         path = (
             path
-            if path.startswith(("/healthz", "/readyz", "/metrics", "/api"))
+            if path.startswith(("/healthz", "/readyz", "/metrics", "/api", "/graphql", "/storage"))
             else f"/api/v1{path}"
         )
         return self.http.request(method, path, headers=headers, **more)

@@ -24,6 +24,8 @@ from tests.http.conftest import World
 PUBLIC = {"/healthz", "/readyz", "/api/v1/openapi.json", "/api/v1/login/methods"}
 # What needs another proof than a key, in the body: an invitation's token, a login's code.
 PROVEN = {"/api/v1/invitations/redeem", "/api/v1/login/exchange"}
+# Where the address itself is the proof, and this one is forged.
+SIGNED = {"/storage/x/{name:path}"}
 # Where browsers leave for a login provider, and come back; no provider is set here.
 BROWSED = {"/api/v1/login/oidc", "/api/v1/login/oidc/callback"}
 
@@ -44,7 +46,7 @@ ROUTES = sorted(every_route())
 
 def test_T1_there_are_routes_to_test() -> None:
     assert len(ROUTES) > 40
-    open_ = PUBLIC | PROVEN | BROWSED
+    open_ = PUBLIC | PROVEN | BROWSED | SIGNED
     assert {path for _, path in ROUTES if path in open_} == open_
 
 
@@ -56,6 +58,8 @@ def test_T1_every_route_asks_for_a_credential(world: World) -> None:
             assert answer.status_code == 200, (method, path)
         elif path in PROVEN:
             assert answer.status_code == 422, (method, path)  # it asks for the proof
+        elif path in SIGNED:
+            assert answer.status_code == (204 if method == "OPTIONS" else 403), (method, path)
         elif path in BROWSED:
             assert answer.status_code == 404, (method, path)
         else:

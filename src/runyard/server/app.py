@@ -40,6 +40,7 @@ from runyard.server import (
     rest_usage,
     sealing,
     starting,
+    storage_routes,
     streams,
 )
 from runyard.server.agent_routes import AgentRoutes
@@ -83,7 +84,7 @@ class Server:
         self.presence = Presence(self.edge)
         self.sweeper = Sweeper(self.edge, self.metrics)
         self.files = Files(settings.files_dir)
-        self.storage = Storage(open_store(settings), settings)
+        self.storage = Storage(open_store(settings, clock), settings)
         self.parts = Parts(self.edge, self.storage, settings)
         self.notifier = create_notifier(self.edge, self.metrics, settings)
         self.monitor = Monitor(self.edge, self.hub, self.metrics, settings)
@@ -110,6 +111,7 @@ class Server:
         openapi.install(app)
         for path, method, endpoint in self._hot():
             app.router.routes.append(Route(path, endpoint, methods=[method]))
+        storage_routes.add(app, self.edge, self.storage)
         rest_people.add(app, self.edge)
         rest_login.add(app, self.edge, self.settings)
         rest_teams.add(app, self.edge)
@@ -166,6 +168,7 @@ class Server:
         secret, is_first = await self.edge.write(
             SERVER, lambda call: starting.own_key(call, self.settings, kept)
         )
+        await self.storage.unlock(self.edge)
         if told := starting.hand_over(self.settings, secret, is_first=is_first):
             self._say(told)
         await self.monitor.begin()

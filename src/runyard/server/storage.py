@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from runyard.domain.errors import Conflict, Invalid
+from runyard.server.edge import SERVER, Edge, utc_now
 from runyard.server.settings import ServerSettings
-from runyard.store.objects.base import Link, ObjectStore, blob_key, run_file_key
+from runyard.services import identities
+from runyard.services.call import Call
+from runyard.store.objects.base import Link, ObjectStore, Stat, blob_key, run_file_key
+from runyard.store.objects.links import Signer
+from runyard.store.objects.local import LocalStore
 
 
 class Storage:
@@ -11,29 +20,56 @@ class Storage:
 
     def __init__(self, store: ObjectStore, settings: ServerSettings) -> None:
         self.store = store
-        self._seconds = settings.link_seconds
+        self.seconds = settings.link_seconds
 
-    def put_blob(self, entity_id: str, md5: str, *, base: str) -> Link:
+    @property
+    def is_own(self) -> bool:
+        """Whether we serve the files ourselves; we know then at once what was uploaded."""
+        return isinstance(self.store, LocalStore)
+
+    async def unlock(self, edge: Edge) -> None:
+        """Take the key of links, which all servers of the database share."""
+        if not isinstance(self.store, LocalStore):
+            return
+        try:
+            secret = await edge.write(SERVER, _link_key)
+        except Conflict:  # another server made it at this moment
+            secret = await edge.write(SERVER, _link_key)
+        self.store.signer.unlock(secret)
+
+    def put_blob(self, entity_id: str, md5: str, *, base: str, name: str = "file") -> Link:
         key = blob_key(entity_id, md5)
-        return self.store.put_link(key, md5=md5, seconds=self._seconds, base=base)
+        return self.store.put_link(key, name=name, md5=md5, seconds=self.seconds, base=base)
 
     def get_blob(self, entity_id: str, md5: str, *, name: str, base: str) -> str:
         key = blob_key(entity_id, md5)
-        return self.store.get_link(key, name=name, seconds=self._seconds, base=base)
+        return self.store.get_link(key, name=name, seconds=self.seconds, base=base)
 
     def put_run_file(self, run_id: str, name: str, *, base: str) -> Link:
         key = run_file_key(run_id, name)
-        return self.store.put_link(key, md5=None, seconds=self._seconds, base=base)
+        return self.store.put_link(key, name=name, md5=None, seconds=self.seconds, base=base)
 
     def get_run_file(self, run_id: str, name: str, *, base: str) -> str:
         key = run_file_key(run_id, name)
-        return self.store.get_link(key, name=name, seconds=self._seconds, base=base)
+        return self.store.get_link(key, name=name, seconds=self.seconds, base=base)
+
+    def measure(self, run_id: str, names: Iterable[str]) -> dict[str, Stat]:
+        """Return what lies in the store of a run's files; it blocks, so no transaction is open."""
+        found = ((name, self.store.stat(run_file_key(run_id, name))) for name in names)
+        return {name: stat for name, stat in found if stat is not None}
 
 
-def open_store(settings: ServerSettings) -> ObjectStore:  # noqa: ARG001
+def open_store(settings: ServerSettings, clock: Callable[[], datetime] = utc_now) -> ObjectStore:
     """Return the store that `files_url` names; nothing is asked of it yet.
 
     Raises:
         Invalid: the address, or the extra that it needs is not installed.
     """
-    return None  # type: ignore[return-value]
+    if settings.files_url:
+        raise Invalid(f"files_url {settings.files_url!r} is neither s3://BUCKET nor gs://BUCKET")
+    assert settings.files_dir is not None
+    return LocalStore(settings.files_dir / "objects", Signer(clock))
+
+
+def _link_key(call: Call) -> str:
+    return identities.server_key(call, "file-links")

@@ -73,9 +73,13 @@ class ObjectStore(Protocol):
             Invalid: something else lies there; it has been removed.
         """
 
-    def put_link(self, key: str, *, md5: str | None, seconds: int, base: str) -> Link:
-        """Return where to PUT an object. With `md5` (hex) other content is refused where the store
-        can; `verify` decides. `base` is our own address, for a store that we serve ourselves."""
+    def clear(self, prefix: str) -> None:
+        """Remove all objects of an entity or a run: `blobs/<entity id>`, `runs/<run id>`."""
+
+    def put_link(self, key: str, *, name: str, md5: str | None, seconds: int, base: str) -> Link:
+        """Return where to PUT an object that its owner calls `name`. With `md5` (hex) other
+        content is refused where the store can; `verify` decides. `base` is our own address, for a
+        store that we serve ourselves."""
 
     def get_link(self, key: str, *, name: str, seconds: int, base: str) -> str:
         """Return where to GET an object, ranges included; it is saved under `name`."""
