@@ -52,7 +52,7 @@ from runyard.store.tables.queues import (
     runs,
     shares,
 )
-from runyard.store.tables.sweeps import sweep_agents, sweeps
+from runyard.store.tables.sweeps import sweep_agents, sweep_rungs, sweeps
 from runyard.store.tables.tracking import (
     console_chunks,
     custom_charts,
@@ -113,6 +113,7 @@ __all__ = [
     "shares",
     "streams",
     "sweep_agents",
+    "sweep_rungs",
     "sweeps",
     "users",
     "uses",

@@ -6,6 +6,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Float,
+    ForeignKey,
     Index,
     Integer,
     String,
@@ -46,6 +47,7 @@ sweeps = Table(
     UniqueConstraint("project_id", "name"),
 )
 
+# `offered_run_id` is the run that an agent was given last, `offers` how often it was told so.
 sweep_agents = Table(
     "sweep_agents",
     metadata,
@@ -53,7 +55,19 @@ sweep_agents = Table(
     ref("sweep_id", "sweeps"),
     words("host"),
     Column("state", String(16), nullable=False),
+    Column("offered_run_id", String(64)),
+    Column("offers", Integer, nullable=False, server_default="0"),
     at("created_at"),
     at("heartbeat_at", null=True),
     Index("ix_sweep_agents_sweep", "sweep_id", "id"),
+)
+
+# The best value of the metric that a run had when it came to a rung of hyperband: written once.
+sweep_rungs = Table(
+    "sweep_rungs",
+    metadata,
+    Column("sweep_id", String(64), ForeignKey("sweeps.id"), primary_key=True),
+    Column("rung", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", String(64), ForeignKey("runs.id"), primary_key=True),
+    Column("best", Float, nullable=False),
 )

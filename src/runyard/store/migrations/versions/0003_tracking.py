@@ -46,6 +46,7 @@ TABLES = (
     "run_files",
     "streams",
     "sweep_agents",
+    "sweep_rungs",
     "artifacts",
     "artifact_clients",
     "aliases",
@@ -270,16 +271,29 @@ def upgrade() -> None:
     )
     op.create_table(
         "sweep_agents",
+    "sweep_rungs",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("sweep_id", sa.String(length=64), nullable=False),
         sa.Column("host", sa.Text(), server_default="", nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("offered_run_id", sa.String(length=64), nullable=True),
+        sa.Column("offers", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("heartbeat_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_sweep_agents_sweep_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sweep_agents")),
     )
     op.create_index("ix_sweep_agents_sweep", "sweep_agents", ["sweep_id", "id"], unique=False)
+    op.create_table(
+        "sweep_rungs",
+        sa.Column("sweep_id", sa.String(length=64), nullable=False),
+        sa.Column("rung", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", sa.String(length=64), nullable=False),
+        sa.Column("best", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_sweep_rungs_run_id")),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_sweep_rungs_sweep_id")),
+        sa.PrimaryKeyConstraint("sweep_id", "rung", "run_id", name=op.f("pk_sweep_rungs")),
+    )
     op.create_table(
         "artifacts",
         sa.Column(
