@@ -271,7 +271,6 @@ def upgrade() -> None:
     )
     op.create_table(
         "sweep_agents",
-    "sweep_rungs",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("sweep_id", sa.String(length=64), nullable=False),
         sa.Column("host", sa.Text(), server_default="", nullable=False),
