@@ -82,6 +82,13 @@ def ended_alone(run: Run, exit_code: int, now: datetime, *, preempting: bool = F
     return running.said(exit_code).ended(exit_code, "", now)
 
 
+def abandoned(item: Item, run: Run, why: str, now: datetime, *, is_ours: bool) -> Outcome:
+    """Follow the deletion of a run. An agent of ours has been asked to stop it, and will tell."""
+    if item.state is ItemState.CLAIMED and not is_ours:
+        return Outcome(item.finished(now), run.killed(why, now))
+    return Outcome(item, run)
+
+
 def heard(run: Run, now: datetime) -> Run:
     """Take back a crash: its program speaks. Another end stays one, and what waits, waits."""
     return run.began(now) if run.state is RunState.CRASHED else run

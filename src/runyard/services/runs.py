@@ -116,7 +116,7 @@ def stop(call: Call, entity: str, project: str, name: str, why: str = "") -> Row
     row = get_run(call, entity, project, name, Action.CANCEL)
     if RunState(row["run_state"]).is_final:
         raise Conflict(f"run {name} has ended already: {row['run_state']}")
-    _end(call, row["id"], RunId(row["run_pk"]), why)
+    end(call, row["id"], RunId(row["run_pk"]), why)
     return get_run(call, entity, project, name)
 
 
@@ -125,11 +125,12 @@ def cancel(call: Call, item_id: str) -> Row:
     row = get_item(call, item_id, Action.CANCEL)
     if ItemState(row["state"]).is_final:
         raise Conflict(f"item {item_id} has ended already: {row['state']}")
-    _end(call, row["id"], RunId(row["run_pk"]))
+    end(call, row["id"], RunId(row["run_pk"]))
     return get_item(call, item_id)
 
 
-def _end(call: Call, item_id: str | None, run_id: RunId, why: str = "") -> None:
+def end(call: Call, item_id: str | None, run_id: RunId, why: str = "") -> None:
+    """Cancel what waits, and ask what runs to stop. The caller has checked the right to."""
     pair = items.locked(call.tx, [item_id]).get(item_id) if item_id else None
     if pair is not None and pair.item.state is ItemState.PENDING:
         moves = [

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from runyard.domain import outcomes
+from runyard.domain.errors import Conflict
 from runyard.domain.items import ItemState, RunId
 from runyard.domain.outcomes import Outcome
 from runyard.domain.runs import Run, RunState
@@ -57,6 +58,38 @@ def said_end(call: Call, run_pk: str, exit_code: int) -> None:
             pair.item, pair.run, exit_code, call.now, is_ours=ours, preempting=preempting
         ),
         alone=lambda run: outcomes.ended_alone(run, exit_code, call.now, preempting=preempting),
+    )
+    rows.expect_no_more(call.tx, run_pk)
+
+
+def relabel(call: Call, run_pk: str, to: RunState) -> None:
+    """Follow a person's word on a run: it is to be run again, or given up.
+
+    Raises:
+        IllegalMove: there is no such move. Conflict: its item still moves, and says what it is.
+    """
+
+    def refuse(pair: Pair, _: bool) -> Outcome:
+        raise Conflict(
+            f"the run's item is {pair.item.state}: it decides the run's state",
+            hint="stop the run instead",
+        )
+
+    why = f"set to {to} by {call.actor.name}"
+    _move(call, run_pk, with_item=refuse, alone=lambda run: run.relabelled(to, why, call.now))
+    rows.expect_no_more(call.tx, run_pk)
+
+
+def abandon(call: Call, run_pk: str) -> None:
+    """End a run that is being deleted, unless an agent of ours will see its end."""
+    why = f"deleted by {call.actor.name}"
+    _move(
+        call,
+        run_pk,
+        with_item=lambda pair, ours: outcomes.abandoned(
+            pair.item, pair.run, why, call.now, is_ours=ours
+        ),
+        alone=lambda run: run if run.state.is_final else run.killed(why, call.now),
     )
     rows.expect_no_more(call.tx, run_pk)
 

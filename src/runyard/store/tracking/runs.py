@@ -115,3 +115,45 @@ def expect(tx: Tx, run_pk: str, now: datetime) -> None:
 
 def expect_no_more(tx: Tx, run_pk: str) -> None:
     tx.run(_QUIET, {"pk": run_pk})
+
+
+_COUNT: Final = 100_000
+_SWEEP: Final = select(t.sweeps.c.id).where(
+    t.sweeps.c.project_id == bindparam("project"), t.sweeps.c.name == bindparam("name")
+)
+_HELD: Final = select(_R.config, _I.spec).outerjoin_from(t.runs, t.items, _I.id == _R.item_id)
+_CONFIGS: Final = _HELD.where(_R.id == bindparam("pk")).with_for_update(of=t.runs)
+
+
+def count(tx: Tx, project_id: str) -> int:
+    """Return how many runs a project ever had, as far as counting is worth it."""
+    some = select(_R.id).where(_R.project_id == project_id).limit(_COUNT).subquery()
+    return tx.scalar(select(func.count()).select_from(some)) or 0
+
+
+def add(tx: Tx, values: dict[str, Any]) -> bool:
+    """Insert a run; False if there is one of its name."""
+    dialect = postgresql if tx.is_postgres else sqlite
+    new = dialect.insert(t.runs).values(values).on_conflict_do_nothing()
+    return tx.run(new.execution_options(preserve_rowcount=True)) == 1
+
+
+def change(tx: Tx, run_pk: str, values: dict[str, Any]) -> None:
+    tx.run(update(t.runs).where(_R.id == run_pk).values(values))
+
+
+def configs(tx: Tx, run_pk: str) -> Row | None:
+    """Return a run's configuration, held for writing, and the spec of its item, if it has one."""
+    return tx.one(_CONFIGS, {"pk": run_pk})
+
+
+def summarise(tx: Tx, run_pk: str, summary: str) -> None:
+    """Write a run's summary, whole."""
+    dialect = postgresql if tx.is_postgres else sqlite
+    new = dialect.insert(t.streams).values(run_id=run_pk, summary=summary)
+    tx.run(new.on_conflict_do_update(index_elements=["run_id"], set_={"summary": summary}))
+
+
+def sweep_id(tx: Tx, project_id: str, name: str) -> str | None:
+    found: str | None = tx.scalar(_SWEEP, {"project": project_id, "name": name})
+    return found
