@@ -27,6 +27,7 @@ log = structlog.get_logger("runyard.requests")
 
 REQUEST_ID: Final = "runyard.request_id"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_PROTOCOL: Final = ("/graphql", "/files/", "/artifacts")
 _HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -106,7 +107,9 @@ class Guard:
         try:
             self._check(scope)
         except RunyardError as error:
-            await problems.response(error, scope[REQUEST_ID])(scope, receive, send)
+            is_protocol = scope["path"].startswith(_OF_PROTOCOL)  # no route was matched yet
+            form = problems.protocol if is_protocol else problems.response
+            await form(error, scope[REQUEST_ID])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -62,11 +62,17 @@ def response(error: RunyardError, request_id: str) -> Response:
 
 
 def protocol(error: RunyardError, request_id: str) -> Response:
-    """Answer in the form that the tracking client shows its user: it prints the message alone."""
+    """
+    Answer in the form that the tracking client shows its user: it prints the message alone.
+
+    It asks again for minutes after any status that it does not know to be final, as 421 is.
+    """
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     body = {"errors": [{"message": message}], "data": None, "error": message}
     answer = Response(
-        msgspec.json.encode(body), status_code=error.status, media_type="application/json"
+        msgspec.json.encode(body),
+        status_code=400 if error.status == 421 else error.status,
+        media_type="application/json",
     )
     answer.headers["X-Request-Id"] = request_id
     return answer
@@ -116,6 +122,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
         return response(NotFound(f"there is no {request.url.path}"), request_id)
     if error.status_code in (400, 422):
         return response(Invalid(str(error.detail)), request_id)
+    if error.status_code == 413:
+        return of(request.scope)(TooMuch(str(error.detail)), request_id)
     phrase = HTTPStatus(error.status_code).phrase
     code = _CODES.get(error.status_code, phrase.lower().replace(" ", "_"))
     return _document(

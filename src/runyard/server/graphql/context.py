@@ -35,6 +35,7 @@ class Context:
 
     `prepared` holds what a field's `Prepare` returned, by the field's alias or name. What is
     added to `later` runs after the commit, in a thread, without a transaction; the answer waits.
+    No resolver begins after `until`, a time of the monotonic clock.
     """
 
     call: Call
@@ -42,6 +43,7 @@ class Context:
     base_url: str
     headers: Mapping[str, str]
     prepared: Mapping[str, Any] = field(default_factory=dict)
+    until: float = float("inf")
     later: list[Callable[[], None]] = field(default_factory=list)
 
 

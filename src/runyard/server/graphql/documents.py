@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,33 +16,67 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    GraphQLIncludeDirective,
     GraphQLSchema,
+    GraphQLSkipDirective,
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionNode,
     SelectionSetNode,
     build_schema,
     parse,
     validate,
 )
+from graphql.execution import VariableValues, get_directive_values
 
 LONGEST: Final = 256 << 10  # characters; the client's own are under 10,000
-_TOKENS: Final = 20_000
+_TOKENS: Final = 5_000  # the client's longest has 250
 _DEEPEST: Final = 24  # the client's deepest has 15
-_MOST_FIELDS: Final = 4_000  # with fragments spread out
+_MOST_FIELDS: Final = 1_000  # with fragments spread out; the client's largest has 84
 _MOST_ROOTS: Final = 16
 _KEPT: Final = 512
 _KEPT_LONGEST: Final = 32 << 10
+_QUOTED: Final = re.compile(r"'([^']*)'")
 # Queries that write, as the protocol has them: asking for one's agent is its heartbeat.
 WRITING: Final = frozenset({"launchAgent"})
 
 
 class Refused(Exception):
-    """A document that cannot be executed; `errors` are in the words of the GraphQL reference."""
+    """
+    A document that cannot be executed. `errors` have the words of the GraphQL reference, to the
+    quotes around names: the client looks for them to learn what this server lacks.
+    """
 
     def __init__(self, errors: list[GraphQLError]) -> None:
         super().__init__(errors[0].message)
+        for error in errors:
+            error.message = _QUOTED.sub(r'"\1"', error.message)
         self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A field at the top. `@skip` and `@include` at any of `nodes` decide whether it is asked."""
+
+    field: FieldNode
+    nodes: tuple[SelectionNode, ...]
+
+    @property
+    def name(self) -> str:
+        return self.field.name.value
+
+    @property
+    def key(self) -> str:
+        return self.field.alias.value if self.field.alias else self.name
+
+    def is_asked(self, variables: VariableValues) -> bool:
+        for node in self.nodes:
+            skip = get_directive_values(GraphQLSkipDirective, node, variables)
+            include = get_directive_values(GraphQLIncludeDirective, node, variables)
+            if (skip and skip["if"]) or (include and not include["if"]):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +85,12 @@ class Document:
 
     ast: DocumentNode
     operation: OperationDefinitionNode
-    roots: tuple[FieldNode, ...]
+    roots: tuple[Root, ...]
 
     @property
     def writes(self) -> bool:
         return self.operation.operation is OperationType.MUTATION or any(
-            root.name.value in WRITING for root in self.roots
+            root.name in WRITING for root in self.roots
         )
 
 
@@ -109,7 +144,10 @@ class Documents:
         if errors := validate(self._schema, ast, max_errors=20, hide_suggestions=True):
             raise Refused(errors)
         operation = _chosen(ast, name)
-        return Document(ast, operation, tuple(_roots(operation.selection_set, fragments)))
+        roots = tuple(_roots(operation.selection_set, fragments))
+        if len(roots) > _MOST_ROOTS:
+            raise Refused([GraphQLError(f"More than {_MOST_ROOTS} fields at the top.")])
+        return Document(ast, operation, roots)
 
 
 def _chosen(ast: DocumentNode, name: str | None) -> OperationDefinitionNode:
@@ -121,8 +159,9 @@ def _chosen(ast: DocumentNode, name: str | None) -> OperationDefinitionNode:
     ]
     if len(found) == 1 and found[0].operation is not OperationType.SUBSCRIPTION:
         return found[0]
-    if name is None and found:
-        raise Refused([GraphQLError("Must provide operation name if query contains several.")])
+    if name is None:
+        needed = "operation name if the document contains several" if found else "an operation"
+        raise Refused([GraphQLError(f"Must provide {needed}.")])
     raise Refused([GraphQLError(f'Unknown operation named "{name}".')])
 
 
@@ -130,7 +169,7 @@ def _bounded(top: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]
     """Raises: Refused: deeper, or with more fields, than any client needs."""
     fields = 0
     level: list[tuple[SelectionSetNode, frozenset[str]]] = [(top, frozenset())]
-    for depth in range(_DEEPEST + 1):
+    for _ in range(_DEEPEST + 1):
         below: list[tuple[SelectionSetNode, frozenset[str]]] = []
         while level:
             selection_set, within = level.pop()
@@ -147,8 +186,6 @@ def _bounded(top: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]
                         below.append((node.selection_set, within))
                 elif isinstance(node, InlineFragmentNode):
                     level.append((node.selection_set, within))
-        if depth == 0 and fields > _MOST_ROOTS * 4:
-            raise Refused([GraphQLError(f"More than {_MOST_ROOTS} fields at the top.")])
         if not below:
             return
         level = below
@@ -156,12 +193,15 @@ def _bounded(top: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]
 
 
 def _roots(
-    selection_set: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]
-) -> Iterator[FieldNode]:
+    selection_set: SelectionSetNode,
+    fragments: dict[str, FragmentDefinitionNode],
+    above: tuple[SelectionNode, ...] = (),
+) -> Iterator[Root]:
     for node in selection_set.selections:
+        nodes = (*above, node)
         if isinstance(node, FieldNode):
-            yield node
+            yield Root(node, nodes)
         elif isinstance(node, FragmentSpreadNode):
-            yield from _roots(fragments[node.name.value].selection_set, fragments)
+            yield from _roots(fragments[node.name.value].selection_set, fragments, nodes)
         elif isinstance(node, InlineFragmentNode):
-            yield from _roots(node.selection_set, fragments)
+            yield from _roots(node.selection_set, fragments, nodes)

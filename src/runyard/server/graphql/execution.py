@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +12,6 @@ import anyio.to_thread
 import structlog
 from graphql import (
     ExecutionResult,
-    FieldNode,
     GraphQLError,
     GraphQLInterfaceType,
     GraphQLObjectType,
@@ -18,17 +19,28 @@ from graphql import (
     GraphQLUnionType,
     execute_sync,
 )
-from graphql.execution import get_argument_values, get_variable_values
+from graphql.execution import VariableValues, get_argument_values, get_variable_values
 
 from runyard.domain.access import Actor
-from runyard.domain.errors import RunyardError
-from runyard.server.graphql.context import Area, Before, Context, Info, Parts, Prepare
-from runyard.server.graphql.documents import Document, Documents, Refused
+from runyard.domain.errors import RunyardError, TooMuch
+from runyard.server.graphql.context import (
+    Area,
+    Before,
+    Context,
+    Info,
+    Parts,
+    Prepare,
+    Resolver,
+    context_of,
+)
+from runyard.server.graphql.documents import Document, Documents, Refused, Root
 from runyard.services.call import Call
 
 log = structlog.get_logger("runyard.graphql")
 
 _INTERNAL: Final = 422  # the client asks again for days after a 500
+_LONGEST_S: Final = 20.0  # of one try of a transaction: lists within lists can ask for a lot
+_MOST_ERRORS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +75,41 @@ class Executor:
         base_url: str,
         headers: Mapping[str, str],
     ) -> Answer:
-        """Answer one request. Nothing that was meant for it is raised."""
+        """Answer one request. Nothing is raised: a 500 would be asked again for days."""
         try:
             document = self._documents.get(text, operation)
             prepared = await self._prepare(document, actor, variables, base_url)
+            result = await self._transact(document, actor, variables, base_url, headers, prepared)
         except Refused as refused:
             return _answer(400, None, refused.errors)
-        except RunyardError as error:
-            return _failed(error)
-        contexts: list[Context] = []
+        except _Undone as undone:
+            return _answer(200, None, undone.errors)
+        except Exception as error:  # of users, or of ours: `_answer` tells them apart
+            return _answer(200, None, [GraphQLError(str(error), original_error=error)])
+        return _answer(200, result.data, result.errors or [])
+
+    async def _transact(
+        self,
+        document: Document,
+        actor: Actor,
+        variables: Mapping[str, Any],
+        base_url: str,
+        headers: Mapping[str, str],
+        prepared: Mapping[str, Any],
+    ) -> ExecutionResult:
+        contexts: list[Context] = []  # of each try
 
         def service(call: Call) -> ExecutionResult:
-            context = Context(call, self._parts, base_url, headers, prepared)
+            until = time.monotonic() + _LONGEST_S
+            context = Context(call, self._parts, base_url, headers, prepared, until)
             contexts.append(context)
             return self._run(document, context, variables)
 
         run = self._parts.edge.write if document.writes else self._parts.edge.read
-        try:
-            result = await run(actor, service)
-            for todo in contexts[-1].later:
-                await anyio.to_thread.run_sync(todo)
-        except _Undone as undone:
-            result = undone.result
-        except RunyardError as error:
-            return _failed(error)
-        return _answer(200, result.data, result.errors or [])
+        result = await run(actor, service)
+        for todo in contexts[-1].later:
+            await anyio.to_thread.run_sync(todo)
+        return result
 
     def _run(
         self, document: Document, context: Context, variables: Mapping[str, Any]
@@ -102,46 +124,51 @@ class Executor:
             field_resolver=_plain,
             hide_suggestions=True,
         )
+        if unexpected := _unexpected(result.errors or []):
+            # For the database to look at: it tries again after a race, and knows what is only
+            # a value that it cannot hold.
+            raise unexpected
         if result.errors and document.writes:
-            raise _Undone(result)
+            raise _Undone(result.errors)
         return result
 
     async def _prepare(
         self, document: Document, actor: Actor, variables: Mapping[str, Any], base_url: str
     ) -> dict[str, Any]:
-        wanted = [root for root in document.roots if root.name.value in self._prepares]
+        wanted = [root for root in document.roots if root.name in self._prepares]
         if not wanted:
             return {}
-        prepared = {}
-        for root in wanted:
-            args = self._arguments(document, root, variables)
-            before = Before(self._parts, actor, base_url, args)
-            alias = root.alias.value if root.alias else root.name.value
-            prepared[alias] = await self._prepares[root.name.value](before)
-        return prepared
-
-    def _arguments(
-        self, document: Document, root: FieldNode, variables: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        top = self._schema.get_root_type(document.operation.operation)
-        assert top is not None
+        definitions = document.operation.variable_definitions or ()
         values = get_variable_values(
-            self._schema, document.operation.variable_definitions or (), dict(variables)
+            self._schema, definitions, dict(variables), hide_suggestions=True
         )
         if isinstance(values, list):
             raise Refused(values)
+        prepared = {}
+        for root in wanted:
+            if root.is_asked(values):
+                args = self._arguments(document, root, values)
+                before = Before(self._parts, actor, base_url, args)
+                prepared[root.key] = await self._prepares[root.name](before)
+        return prepared
+
+    def _arguments(
+        self, document: Document, root: Root, values: VariableValues
+    ) -> Mapping[str, Any]:
+        top = self._schema.get_root_type(document.operation.operation)
+        assert top is not None
         try:
-            return get_argument_values(top.fields[root.name.value], root, values)
+            return get_argument_values(top.fields[root.name], root.field, values)
         except GraphQLError as error:
             raise Refused([error]) from None
 
 
 class _Undone(Exception):
-    """A mutation had an error: its transaction is rolled back."""
+    """A mutation had an error: its transaction is rolled back, and nothing of it is told."""
 
-    def __init__(self, result: ExecutionResult) -> None:
+    def __init__(self, errors: list[GraphQLError]) -> None:
         super().__init__("undone")
-        self.result = result
+        self.errors = errors
 
 
 def _bind(schema: GraphQLSchema, area: Area) -> None:
@@ -149,10 +176,23 @@ def _bind(schema: GraphQLSchema, area: Area) -> None:
         kind = schema.type_map[type_name]
         assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType), type_name
         for name, resolver in fields.items():
-            kind.fields[name].resolve = resolver
+            resolve = kind.fields[name].resolve = _in_time(resolver)
             if isinstance(kind, GraphQLInterfaceType):  # for all that implement it
                 for each in schema.get_possible_types(kind):
-                    each.fields[name].resolve = each.fields[name].resolve or resolver
+                    each.fields[name].resolve = each.fields[name].resolve or resolve
+
+
+def _in_time(resolver: Resolver) -> Resolver:
+    @functools.wraps(resolver)
+    def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+        if time.monotonic() > context_of(info).until:
+            raise TooMuch(
+                f"this asks for more than can be answered in {_LONGEST_S:.0f} seconds",
+                hint="ask for less at once: smaller pages, fewer fields",
+            )
+        return resolver(source, info, **arguments)
+
+    return resolve
 
 
 def _plain(source: Any, info: Info, **_: Any) -> Any:
@@ -166,15 +206,23 @@ def _type_of(source: Any, *_: Any) -> str:
     return str(source["__typename"])
 
 
-def _failed(error: RunyardError) -> Answer:
-    return _answer(200, None, [GraphQLError(error.message, original_error=error)])
+def _unexpected(errors: Sequence[GraphQLError]) -> Exception | None:
+    """Return what a resolver raised by mistake, unless a refusal came first, whose consequence it
+    may be: a database takes no more statements after one."""
+    for error in errors:
+        cause = error.original_error
+        if isinstance(cause, RunyardError):
+            return None
+        if cause is not None and not isinstance(cause, GraphQLError):
+            return cause
+    return None
 
 
 def _answer(status: int, data: Any, errors: Sequence[GraphQLError]) -> Answer:
     if not errors:
         return Answer(status, {"data": data})
     told = []
-    for error in errors:
+    for error in errors[:_MOST_ERRORS]:
         cause = error.original_error
         shown: dict[str, Any] = {"message": error.message}
         if error.path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -50,9 +52,7 @@ class GraphqlRoute:
             headers={name: request.headers[name] for name in _HEADERS if name in request.headers},
         )
         return Response(
-            msgspec.json.encode(answer.body),
-            status_code=answer.status,
-            media_type="application/json",
+            _encoded(answer.body), status_code=answer.status, media_type="application/json"
         )
 
     def _read(self, body: bytes) -> _Asked:
@@ -62,6 +62,13 @@ class GraphqlRoute:
             raise Invalid(f"the body is not a GraphQL request in JSON: {error}") from None
         check_depth(asked.variables or {})
         return asked
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:  # half a character, as in what a program cut text into
+        return json.dumps(body).encode()
 
 
 def base_url(request: Request, settings: ServerSettings) -> str:
