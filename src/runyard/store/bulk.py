@@ -31,9 +31,10 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
     update,
 )
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from runyard.store.db import Tx
@@ -67,6 +68,28 @@ def insertion(table: Table, *names: str) -> Bulk:
     together = insert(table).from_select(list(names), select(*(new.c[name] for name in names)))
     each = insert(table).values({name: bindparam(name) for name in names})
     return Bulk(each, together)
+
+
+def upsertion(
+    table: Table, *names: str, sets: Callable[[FromClause], Mapping[str, ColumnElement[Any]]]
+) -> Bulk:
+    """Return an insert of rows that have these columns; a row that is there already is changed.
+
+    `sets` says how: it is given the new row, and returns new values by column. No two rows of one
+    run may have the same key.
+    """
+    key = [c.name for c in table.primary_key.columns]
+    each = sqlite.insert(table).values({name: bindparam(name) for name in names})
+    new = _table({name: table.c[name] for name in names})
+    # "WHERE true": without it, SQL cannot tell what ON CONFLICT belongs to.
+    rows = select(*(new.c[name] for name in names)).where(true())
+    together = postgresql.insert(table).from_select(list(names), rows)
+    return Bulk(
+        each.on_conflict_do_update(index_elements=key, set_=sets(as_a(FromClause, each.excluded))),
+        together.on_conflict_do_update(
+            index_elements=key, set_=sets(as_a(FromClause, together.excluded))
+        ),
+    )
 
 
 def change(

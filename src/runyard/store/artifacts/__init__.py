@@ -1,0 +1,1 @@
+"""Statements about artifacts: collections, versions, manifests and their content."""
