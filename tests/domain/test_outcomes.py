@@ -85,6 +85,101 @@ def test_only_a_guess_may_be_taken_back():
     assert ends == [RunState.CRASHED]
 
 
+@pytest.mark.parametrize("state", RunState)
+def test_only_the_program_goes_on_after_an_end(state):
+    over = T0 if state.is_final else None
+    run = replace(RUNNING, state=state, ended_at=over, stop_requested_at=over)
+    run = replace(run, exit_code=1, reason="why", said_exit=1)
+    began = run.began(T0)
+    assert (began.state, began.ended_at, began.said_exit) == (RunState.RUNNING, None, None)
+    if state.is_final:
+        assert (began.exit_code, began.reason, began.stop_requested_at) == (None, "", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "seen", "end", "exit_code"),
+    [
+        (0, Observation(Phase.EXITED, 1), ("FINISHED", "finished"), 0),
+        (5, Observation(Phase.EXITED, 0), ("FINISHED", "failed"), 5),
+        (0, Observation(Phase.GONE), ("FINISHED", "finished"), 0),
+        (5, Observation(Phase.GONE), ("FINISHED", "failed"), 5),
+        (0, Observation(Phase.PREEMPTED), ("FINISHED", "finished"), 0),
+        (5, Observation(Phase.PREEMPTED), ("PENDING", "preempted"), None),
+    ],
+)
+def test_the_programs_word_counts_over_what_is_seen(said, seen, end, exit_code):
+    told = outcomes.said_end(CLAIMED, RUNNING, said, T0, is_ours=True)
+    assert (told.item, told.run.state) == (CLAIMED, RunState.RUNNING)
+    outcome = outcomes.observed(told.item, told.run, seen, POLICY, T0)
+    assert (outcome.item.state, outcome.run.state) == end
+    assert outcome.run.exit_code == exit_code
+
+
+def test_what_was_said_outlives_an_agent_that_falls_silent():
+    told = outcomes.said_end(CLAIMED, RUNNING, 0, T0, is_ours=True)
+    outcome = outcomes.expired(told.item, told.run, T0)
+    assert (outcome.item.state, outcome.run.state) == (ItemState.FINISHED, RunState.FINISHED)
+
+
+WORDS = st.sampled_from(["began", "heard", "end 0", "end 1", "silence", "stop", "preempting"])
+SEEN = st.sampled_from([*Phase, "claim", "expire", "lease"])
+
+
+@given(st.booleans(), st.lists(WORDS | SEEN, max_size=12))
+def test_two_reporters_in_any_order_never_raise_and_agree_at_the_end(is_ours, told):
+    waits = replace(CLAIMED, state=ItemState.PENDING, lease=None, attempt=0)
+    at = outcomes.Outcome(waits, Run("r", RunState.PENDING, T0))  # type: ignore[arg-type]
+    preempting = False
+    for word in told:
+        preempting = preempting or word == "preempting"
+        at = follow(at, word, is_ours=is_ours, preempting=preempting)
+        consistent(at)
+    for word in ("lease", "claim", "began", "end 0"):
+        at = follow(at, word, is_ours=is_ours, preempting=preempting)
+    if at.item.state is ItemState.CLAIMED:  # an agent of ours, who has yet to see the end
+        at = follow(at, Phase.EXITED, is_ours=is_ours, preempting=preempting)
+    consistent(at)
+    assert at.item.state.is_final
+    assert at.run.state in (RunState.FINISHED, RunState.KILLED)
+
+
+def consistent(at):
+    assert at.run.state.is_final == (at.run.ended_at is not None)
+    assert at.item.state.is_final == (at.item.ended_at is not None)
+    assert not at.run.state.is_final or at.item.state.is_final
+
+
+def follow(at, word, *, is_ours, preempting):
+    """What the services do with a word, or with what an agent sees."""
+    item, run = at.item, at.run
+    alone = item.state.is_final
+    match word:
+        case "lease" if item.state is ItemState.PENDING:
+            return replace(at, item=replace(item.freed(), parked=None).leased(Lease("a", "t", T0)))  # type: ignore[arg-type]
+        case "claim" if item.state is ItemState.LEASED:
+            return outcomes.claimed(item, run, T0)
+        case "expire" if item.lease is not None:
+            return outcomes.expired(item, run, T0)
+        case "began":
+            return replace(at, run=run.began(T0))
+        case "heard":
+            return replace(at, run=outcomes.heard(run, T0))
+        case "stop" if not run.state.is_final and item.state is not ItemState.PENDING:
+            return replace(at, run=run.asked_to_stop(T0))
+        case "end 0" | "end 1":
+            code = int(word[-1])
+            if alone:
+                return replace(at, run=outcomes.ended_alone(run, code, T0, preempting=preempting))
+            return outcomes.said_end(item, run, code, T0, is_ours=is_ours, preempting=preempting)
+        case "silence" if alone:
+            return replace(at, run=outcomes.silent_alone(run, T0, preempting=preempting))
+        case "silence" if not (is_ours and item.state is ItemState.CLAIMED):
+            return outcomes.fell_silent(item, run, T0, preempting=preempting)
+        case Phase() if item.state is ItemState.CLAIMED and is_ours:
+            return outcomes.observed(item, run, Observation(word, 1), POLICY, T0)
+    return at
+
+
 def test_every_state_can_be_reached_and_left_unless_final():
     reached = set().union(*items.MOVES.values())
     assert reached == set(ItemState)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Server:
         self.edge = Edge(database, self.metrics, clock=clock, sealer=self.sealer)
         self.keys = Keys(self.edge)
         self.presence = Presence(self.edge)
-        self.sweeper = Sweeper(self.edge, self.metrics)
+        self.sweeper = Sweeper(self.edge, self.metrics, timedelta(seconds=settings.silence_s))
         self.files = Files(settings.files_dir)
         self.storage = Storage(open_store(settings, clock), settings)
         self.parts = Parts(self.edge, self.storage, settings)

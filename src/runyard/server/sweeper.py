@@ -20,6 +20,7 @@ from runyard.server.metrics import Metrics
 from runyard.server.presence import Presence
 from runyard.services import sweeping
 from runyard.services.call import Call
+from runyard.services.tracking import life
 from runyard.store import idempotency
 
 Sweep = Callable[[Call], int]
@@ -34,13 +35,14 @@ class Swept:
 
 
 class Sweeper:
-    def __init__(self, edge: Edge, metrics: Metrics) -> None:
-        self._edge, self._metrics = edge, metrics
+    def __init__(self, edge: Edge, metrics: Metrics, silence: timedelta) -> None:
+        self._edge, self._metrics, self._silence = edge, metrics, silence
         self._aged_at: datetime | None = None
 
     async def run_once(self) -> Swept:
         """Do what is overdue by the edge's clock."""
         swept = {work.__name__: await self._all(work) for work in self._due()}
+        swept["crash_silent"] = await self._all(lambda call: life.crash_silent(call, self._silence))
         forgotten = await self._edge.write(
             SERVER, lambda call: idempotency.forget_old(call.tx, call.now)
         )
