@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Final
 
 from runyard.domain.errors import Conflict, Invalid
 from runyard.server.edge import SERVER, Edge, utc_now
 from runyard.server.settings import ServerSettings
 from runyard.services import identities
 from runyard.services.call import Call
-from runyard.store.objects.base import Link, ObjectStore, Stat, blob_key, run_file_key
+from runyard.services.tracking import files
+from runyard.store.objects.base import Link, ObjectStore, blob_key, run_file_key
 from runyard.store.objects.links import Signer
 from runyard.store.objects.local import LocalStore
+
+_AT_ONCE: Final = 16  # questions to an outside store
 
 
 class Storage:
@@ -53,10 +58,23 @@ class Storage:
         key = run_file_key(run_id, name)
         return self.store.get_link(key, name=name, seconds=self.seconds, base=base)
 
-    def measure(self, run_id: str, names: Iterable[str]) -> dict[str, Stat]:
-        """Return what lies in the store of a run's files; it blocks, so no transaction is open."""
-        found = ((name, self.store.stat(run_file_key(run_id, name))) for name in names)
-        return {name: stat for name, stat in found if stat is not None}
+    def settle(self, edge: Edge, run_id: str, names: Sequence[str]) -> None:
+        """Ask an outside store what became of a run's files, and note it.
+
+        For a thread, after the commit: it waits for the store. Names are those that
+        `services.tracking.files.note_uploaded` returned.
+        """
+        if self.is_own or not names:
+            return  # they were noted as they came
+        keys = [run_file_key(run_id, name) for name in names]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(keys))) as threads:
+            stats = list(threads.map(self.store.stat, keys))
+        found = {name: stat for name, stat in zip(names, stats, strict=True) if stat is not None}
+        edge.database.write(lambda tx: files.note_measured(edge.call(tx, SERVER), run_id, found))
+
+    def remove_run_files(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Remove the bytes of files, given as (run, name); it waits for the store."""
+        self.store.delete([run_file_key(run_id, name) for run_id, name in wanted])
 
 
 def open_store(settings: ServerSettings, clock: Callable[[], datetime] = utc_now) -> ObjectStore:
