@@ -35,12 +35,15 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from runyard.store.db import Tx
+from runyard.store.db import Duplicate, Tx
 from runyard.store.values import to_text
 
 Rows = Sequence[Mapping[str, Any]]
+Columns = ReadOnlyColumnCollection[str, Any]
 _ROWS: Final = "rows"
 
 
@@ -55,10 +58,17 @@ class Bulk:
         self._together = together
 
     def run(self, tx: Tx, rows: Rows) -> int:
-        """Write the rows; return how many rows of the table an update has changed."""
+        """Write the rows; return how many rows of the table an update has changed.
+
+        Raises:
+            Duplicate: as `Tx.run`.
+        """
         if not tx.is_postgres:
             values = [self._row(row) for row in rows]
-            return tx.connection.exec_driver_sql(self._each, values).rowcount
+            try:
+                return tx.connection.exec_driver_sql(self._each, values).rowcount
+            except IntegrityError as error:
+                raise Duplicate("there is one of that name already") from error
         return tx.run(self._together, {_ROWS: _json(rows)})
 
 
@@ -71,11 +81,11 @@ def insertion(table: Table, *names: str) -> Bulk:
 
 
 def upsertion(
-    table: Table, *names: str, sets: Callable[[FromClause], Mapping[str, ColumnElement[Any]]]
+    table: Table, *names: str, sets: Callable[[Columns], Mapping[str, ColumnElement[Any]]]
 ) -> Bulk:
     """Return an insert of rows that have these columns; a row that is there already is changed.
 
-    `sets` says how: it is given the new row, and returns new values by column. No two rows of one
+    `sets` says how: it is given the columns of the new row, and returns new values by column. No two rows of one
     run may have the same key.
     """
     key = [c.name for c in table.primary_key.columns]
@@ -85,10 +95,8 @@ def upsertion(
     rows = select(*(new.c[name] for name in names)).where(true())
     together = postgresql.insert(table).from_select(list(names), rows)
     return Bulk(
-        each.on_conflict_do_update(index_elements=key, set_=sets(as_a(FromClause, each.excluded))),
-        together.on_conflict_do_update(
-            index_elements=key, set_=sets(as_a(FromClause, together.excluded))
-        ),
+        each.on_conflict_do_update(index_elements=key, set_=sets(each.excluded)),
+        together.on_conflict_do_update(index_elements=key, set_=sets(together.excluded)),
     )
 
 

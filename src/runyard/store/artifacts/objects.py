@@ -29,9 +29,9 @@ _KNOWN: Final = select(t.objects).where(
 _OFFER: Final = upsertion(
     t.objects, "entity_id", "md5", "birth_artifact_id", "created_at", "used_at",
     sets=lambda new: {
-        "used_at": new.c.used_at,
+        "used_at": new.used_at,
         "birth_artifact_id": case(
-            (_O.size.is_(None), new.c.birth_artifact_id), else_=_O.birth_artifact_id
+            (_O.size.is_(None), new.birth_artifact_id), else_=_O.birth_artifact_id
         ),
     },
 )  # fmt: skip
