@@ -28,7 +28,7 @@ from runyard.services import accounts, jobs, queues, secrets, turns
 from runyard.services.call import Call
 from runyard.services.inputs import InputChecks, keep
 from runyard.store import accounts as account_rows
-from runyard.store import agents, newcomers, waiting
+from runyard.store import agents, launching, newcomers, waiting
 from runyard.store.db import Duplicate
 from runyard.store.newcomers import NewItem
 from runyard.store.values import to_text
@@ -50,8 +50,8 @@ class Submitted:
 class _Batch:
     """What the specs of one submission share, looked up once."""
 
-    def __init__(self, call: Call, queue: Queue, items: int) -> None:
-        self.call, self.queue = call, queue
+    def __init__(self, call: Call, queue: Queue, items: int, *, binds: bool = False) -> None:
+        self.call, self.queue, self.binds = call, queue, binds
         self.inputs = InputChecks(items)
         self.warnings: dict[ItemId, tuple[str, ...]] = {}
         self.projects: dict[tuple[str, str], str] = {}
@@ -94,6 +94,12 @@ class _Batch:
             self._authors[name] = author.user_id
         return self._authors[name], name
 
+    def waiting_run(self, spec: LaunchSpec, project_id: str, author_id: str) -> Run | None:
+        """Return the run of this spec's `run_id` if it waits for an item of this author's."""
+        if not self.binds or spec.run_id is None:
+            return None
+        return launching.waiting_run(self.call.tx, project_id, spec.run_id, author_id)
+
     def secrets(
         self, config: Mapping[str, Any], job: JobVersion | None, entity: str
     ) -> dict[str, dict[str, Any]]:
@@ -123,8 +129,12 @@ def submit(
     *,
     pinned_agent: str | None = None,
     dry_run: bool = False,
+    binds: bool = False,
 ) -> list[Submitted]:
     """Queue one item for each spec, or none of them. `pinned_agent` keeps them for one agent.
+
+    `binds` lets a `run_id` name a run that waits for an item: a sweep proposed it, or it was
+    preempted. The new item is that run's then.
 
     Raises:
         Invalid: all violations of all specs, their paths beginning with `items.<n>`.
@@ -132,7 +142,7 @@ def submit(
         Conflict: a run id that is taken.
     """
     queue = _queue(call, entity, queue_name)
-    batch = _Batch(call, queue, len(specs))
+    batch = _Batch(call, queue, len(specs), binds=binds)
     new: list[NewItem] = []
     wrong: list[Violation] = []
     hint = ""
@@ -235,9 +245,10 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         config = settle(spec, queue, may_change=batch.may_change)
         changed = bool(spec.resource_args or queue.variables)
         batch.check_config(config.filled, changed=changed)
-    run_id, item_id = call.new_id(), call.new_id()
-    run_name = _run_name(spec.run_id, run_id)
     author_id, author = batch.author(spec.author)
+    there = batch.waiting_run(spec, project_id, author_id)
+    run_id, item_id = there.id if there else RunId(call.new_id()), call.new_id()
+    run_name = _run_name(spec.run_id, run_id)
     wrong.raise_if_any()
     if warnings:
         batch.warnings[ItemId(item_id)] = warnings
@@ -254,7 +265,7 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         state=ItemState.PENDING,
         priority=priority,
         enqueued_at=call.now,
-        run_id=RunId(run_id),
+        run_id=run_id,
         claim_ttl=queue.policy.claims_last,
         expires_at=outcomes.expiry(policy, call.now),
     )
@@ -262,7 +273,8 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
         item = item.held(f"held by {call.actor.name}: at submission")
     return NewItem(
         item=item,
-        run=Run(RunId(run_id), RunState.PENDING, call.now),
+        run=there or Run(run_id, RunState.PENDING, call.now),
+        is_there=there is not None,
         project_id=project_id,
         run_name=run_name,
         display_name=spec.name,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from sqlalchemy import bindparam, case, func, update
+
 from runyard.domain.items import Item
 from runyard.domain.runs import Run
 from runyard.store import tables as t
@@ -20,6 +22,17 @@ _NEW_RUNS: Final = insertion(
     t.runs, "id", "project_id", "name", "display_name", "state", "item_id", "author_id", "job",
     "config", "created_at",
 )  # fmt: skip
+# A run that waited for an item keeps what its sweep said of it.
+_BIND: Final = (
+    update(t.runs)
+    .where(t.runs.c.id == bindparam("run"))
+    .values(
+        item_id=bindparam("b_item"),
+        job=bindparam("b_job"),
+        display_name=func.coalesce(t.runs.c.display_name, bindparam("b_name")),
+        config=case((t.runs.c.config == "{}", bindparam("b_config")), else_=t.runs.c.config),
+    )
+)
 _NEW_ITEMS: Final = insertion(
     t.items, "id", "queue_id", "state", "priority", "enqueued_at", "run_id", "author_id",
     "attempt", "requeues", "claim_ttl", "pinned_agent", "spec", "policy", "parked",
@@ -29,7 +42,7 @@ _NEW_ITEMS: Final = insertion(
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """What submitting writes: the item and the run that is born with it."""
+    """What submitting writes: the item and the run that is born with it, or `is_there`."""
 
     item: Item
     run: Run
@@ -43,6 +56,7 @@ class NewItem:
     spec_text: str
     pinned_agent: str | None = None
     policy: str | None = None  # what the submission narrowed of the queue's, as JSON
+    is_there: bool = False
 
 
 def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
@@ -52,18 +66,27 @@ def add(tx: Tx, new: Sequence[NewItem], *, now: datetime, actor: str) -> None:
         Duplicate: a run of that name exists in the project.
     """
     at = to_ms(now)
-    _NEW_RUNS.run(
-        tx,
-        [
-            {
-                "id": n.run.id, "project_id": n.project_id, "name": n.run_name,
-                "display_name": n.display_name, "state": n.run.state.value,
-                "item_id": n.item.id, "author_id": n.author_id, "job": n.job,
-                "config": to_text(n.config), "created_at": at,
-            }
-            for n in new
-        ],
-    )  # fmt: skip
+    born = [n for n in new if not n.is_there]
+    if born:
+        _NEW_RUNS.run(
+            tx,
+            [
+                {
+                    "id": n.run.id, "project_id": n.project_id, "name": n.run_name,
+                    "display_name": n.display_name, "state": n.run.state.value,
+                    "item_id": n.item.id, "author_id": n.author_id, "job": n.job,
+                    "config": to_text(n.config), "created_at": at,
+                }
+                for n in born
+            ],
+        )  # fmt: skip
+    for n in new:
+        if n.is_there:
+            tx.run(
+                _BIND,
+                {"run": n.run.id, "b_item": n.item.id, "b_job": n.job, "b_name": n.display_name,
+                 "b_config": to_text(n.config)},
+            )  # fmt: skip
     _NEW_ITEMS.run(
         tx,
         [
