@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runyard.domain.errors import Invalid, Violation
+from runyard.domain.errors import Invalid, TooMuch, Violation
 from runyard.domain.queues import Resource
-from runyard.domain.specs import KEYS, OVERRIDES
+from runyard.domain.run_configs import read_object
+from runyard.domain.specs import KEYS, MAX_SPEC_BYTES, OVERRIDES
 from runyard.domain.templates import Variable
 
 SCHEDULER_URI: Final = "placeholder-uri-scheduler"  # marks an item that drives a sweep
@@ -24,12 +25,29 @@ RESUMES: Final = "_resume_count"  # how often an item was given back after a pre
 PRIORITIES_ON: Final = "V0"
 PRIORITIES_OFF: Final = "DISABLED"
 
+_LONGEST: Final = 2 * MAX_SPEC_BYTES  # of a text, whatever is in it
 # What the client means for itself: where it sends the spec, and what it says beside it.
 _NOT_OURS: Final = frozenset({"queue", "queue_entity", "git", "builder", "python_version"})
 _OURS: Final = tuple(key for key in KEYS if key not in _NOT_OURS)
-_UNSAID: Final = (None, "", {}, [])
+_UNSAID: Final[tuple[Any, ...]] = (None, "", {}, [])
 # Reserved in our configurations; not for the resource, and unknown to other agents.
 _OUR_CONFIG: Final = ("secrets",)
+
+
+def read_json(text: str, what: str) -> dict[str, Any]:
+    """Read a mapping that the client wrote into a string.
+
+    Raises:
+        Invalid: it is none, nested too deeply, or has numbers that are none. TooMuch: too long.
+    """
+    if len(text) > _LONGEST:
+        raise TooMuch(f"{what} has over {_LONGEST >> 20} MiB")
+    value = read_object(text, what)
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise Invalid(f"{what}: NaN and Infinity are no numbers of JSON") from None
+    return value
 
 
 @dataclass(frozen=True, slots=True)

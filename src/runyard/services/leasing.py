@@ -10,7 +10,7 @@ given to another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,6 +34,7 @@ from runyard.store.items import Pair
 from runyard.wire import agent as wire
 
 MAX_DETAIL: Final = 64 << 10  # bytes of a failure's long form
+_LOOKED_AT: Final = 50  # items, for one that fits an agent which cannot run everything
 
 
 def lease(
@@ -69,6 +70,34 @@ def _lease_from(
     ]
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
     return [replace(p, item=o.item) for p, o in moves]
+
+
+def lease_one(
+    call: Call,
+    agent_id: AgentId,
+    agent_name: str,
+    queue: agents.Served,
+    *,
+    fits: Callable[[Pair], bool],
+) -> Pair | None:
+    """Lease the first item that `fits` this agent, as not all do; None if there is none near."""
+    assert queue.id is not None
+    policy = items.policy_of(queue.policy or "{}")
+    pair, found = None, list[Pair]()
+    for n in (1, _LOOKED_AT):
+        found = choosing.choose(call, queue.id, policy, agent=agent_name, n=n)
+        pair = next(filter(fits, found), None)
+        if pair is not None or not found:
+            break
+    if passed := len(found) - (pair is not None):
+        # Held for a moment, it was hidden from others, who may have found the queue empty.
+        call.tx.announce(f"queue:{found[0].queue}", passed)
+    if pair is None:
+        return None
+    lease = Lease(agent_id, LeaseToken(call.new_secret()), call.now + LEASE_TTL)
+    became = Outcome(pair.item.leased(lease), pair.run)
+    items.save(call.tx, [(pair, became)], now=call.now, actor=f"agent {agent_name}")
+    return replace(pair, item=became.item)
 
 
 def adopt(call: Call, agent_id: AgentId, agent_name: str) -> list[wire.Held]:

@@ -22,7 +22,7 @@ from runyard.domain.queues import (
     parse_links,
 )
 from runyard.domain.secrets import Refs, split
-from runyard.domain.templates import parse_variables
+from runyard.domain.templates import check_template, parse_variables
 from runyard.services import audit, secrets, turns
 from runyard.services.call import Call
 from runyard.store import items, queues, waiting
@@ -32,13 +32,17 @@ Counts = tuple[int, int, int]
 
 
 class Settings(TypedDict, total=False):
-    """What an admin says of a queue. What is left out, or None, stays as it is."""
+    """
+    What an admin says of a queue. What is left out, or None, stays as it is. `lenient` keeps a
+    config that the resource would refuse: then each submission is refused in its place.
+    """
 
     config: Mapping[str, Any] | None
     variables: Mapping[str, Any] | None
     policy: Mapping[str, Any] | None
     links: Any
     description: str | None
+    lenient: bool
 
 
 def _laid_over(queue: Queue, settings: Settings) -> Queue:
@@ -58,7 +62,10 @@ def _laid_over(queue: Queue, settings: Settings) -> Queue:
                 wrong += error.violations or (Violation(name, error.message),)
     new = replace(queue, **said)
     if not any(v.path.startswith(("config", "variables")) for v in wrong):
-        wrong += template_faults(new.resource, new.config, new.variables)
+        if settings.get("lenient"):
+            wrong += check_template(new.config, new.variables)
+        else:
+            wrong += template_faults(new.resource, new.config, new.variables)
     if wrong:
         raise Invalid(f"the {queue.resource} queue is not valid", violations=wrong)
     return new
@@ -85,9 +92,10 @@ def create(
     entity: str | None,
     name: str,
     resource: str,
+    queue_id: QueueId | None = None,
     **settings: Unpack[Settings],
 ) -> Queue:
-    """Make a queue.
+    """Make a queue; `queue_id` is an id that was given out before.
 
     Raises:
         Invalid: all that is wrong with name and settings.
@@ -97,7 +105,7 @@ def create(
     call.actor.need_queue(name)
     queue = _laid_over(
         Queue(
-            id=QueueId(call.new_id()),
+            id=queue_id or QueueId(call.new_id()),
             entity_id=owner["id"],
             entity=owner["name"],
             name=check_queue_name(name),
