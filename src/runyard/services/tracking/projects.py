@@ -9,6 +9,7 @@ from typing import Final
 from runyard.domain.access import Action, Kind
 from runyard.domain.errors import NotFound
 from runyard.services.call import Call
+from runyard.services.launching import queues
 from runyard.services.tracking import places
 from runyard.services.tracking.places import QUEUES_PROJECT, Place
 from runyard.store.db import Row
@@ -35,8 +36,10 @@ def look(call: Call, entity: str | None, name: str | None) -> Found:
     try:
         place = places.find(call, entity, name)
     except NotFound:
-        if name != QUEUES_PROJECT or call.actor.kind is not Kind.USER:
+        if name != QUEUES_PROJECT:
             raise
+        if call.actor.kind is Kind.RUN:  # one that drives a sweep looks after what it has queued
+            return Found(Place("", name, *queues.owner_of_own(call, entity)), None)
         owner = call.entity(entity, Action.SEE)
         return Found(Place("", name, owner["id"], owner["name"]), None)
     return Found(place, rows.get(call.tx, place.id))
