@@ -21,7 +21,7 @@ def find(
     place = places.find(call, entity, project)
     row = rows.named(call.tx, place.id, name)
     thing = f"run {place.entity}/{place.name}/{name}"
-    return _allowed(call, row, thing, action)
+    return allowed(call, row, thing, action)
 
 
 def by_pk(call: Call, run_pk: str, action: Action = Action.SEE) -> Row:
@@ -33,10 +33,16 @@ def by_pk(call: Call, run_pk: str, action: Action = Action.SEE) -> Row:
     row = rows.get(call.tx, run_pk)
     if row is not None:
         places.by_id(call, row["project_id"], "run")
-    return _allowed(call, row, "run", action)
+    return allowed(call, row, "run", action)
 
 
-def _allowed(call: Call, row: Row | None, thing: str, action: Action) -> Row:
+def allowed(call: Call, row: Row | None, thing: str, action: Action) -> Row:
+    """Return a run's row if the caller may do this to the run. It needs `pk`, `project_id`,
+    `entity_id`, `entity`, `author_id` and `queue`.
+
+    Raises:
+        NotFound, Forbidden.
+    """
     if row is None or not _may_see(call, row):
         raise NotFound(f"no {thing} that you may see")
     if action is Action.SEE:
