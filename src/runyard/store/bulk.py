@@ -85,8 +85,8 @@ def upsertion(
 ) -> Bulk:
     """Return an insert of rows that have these columns; a row that is there already is changed.
 
-    `sets` says how: it is given the columns of the new row, and returns new values by column. No two rows of one
-    run may have the same key.
+    `sets` says how: it is given the columns of the new row, and returns new values by column. No
+    two rows of one run may have the same key.
     """
     key = [c.name for c in table.primary_key.columns]
     each = sqlite.insert(table).values({name: bindparam(name) for name in names})

@@ -84,8 +84,9 @@ def create(call: Call, entity: str | None, project: str | None, wanted: Wanted) 
 
 def create_type(
     call: Call, entity: str | None, project: str | None, name: str, description: str
-) -> Row:
-    """Make a type unless it is there. Versions make theirs by themselves; old clients ask first.
+) -> Place:
+    """Make a type unless it is there; return its project. Versions make theirs by themselves; old
+    clients ask first.
 
     Raises:
         NotFound, Forbidden. Invalid: its name.
@@ -94,15 +95,7 @@ def create_type(
     check_description(description)
     place = places.need(call, entity, project, Action.TRACK)
     collections.type_id(call.tx, call.new_id(), place.id, name, description, call.now)
-    row = collections.type_named(call.tx, place.id, name)
-    assert row is not None
-    return row
-
-
-def latest(call: Call, sequence_id: str) -> int | None:
-    """Return the newest version of a sequence."""
-    row = collections.newest_member(call.tx, sequence_id)
-    return None if row is None else int(row["artifact_id"])
+    return place
 
 
 def of_client(call: Call, client_id: str) -> int:

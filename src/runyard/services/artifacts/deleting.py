@@ -18,13 +18,14 @@ from runyard.services.artifacts.reach import Collection
 from runyard.services.call import Call
 from runyard.store.artifacts import collections, writing
 from runyard.store.artifacts.collections import PORTFOLIO, SEQUENCE
+from runyard.store.db import Row
 
 _ABANDONED: Final = timedelta(days=2)  # of a version that nobody goes on with
 _BATCH: Final = 500
 
 
-def delete(call: Call, artifact_id: int, *, with_aliases: bool) -> None:
-    """Delete a version.
+def delete(call: Call, artifact_id: int, *, with_aliases: bool) -> Row:
+    """Delete a version; return what remains of it.
 
     Raises:
         NotFound, Forbidden. Conflict: it has aliases, and they are not to go with it.
@@ -43,6 +44,9 @@ def delete(call: Call, artifact_id: int, *, with_aliases: bool) -> None:
         call, "artifact.delete", version.name, entity_id=version.place.entity_id,
         before={"digest": version.row["digest"], "aliases": sorted(names)},
     )  # fmt: skip
+    row = writing.get(call.tx, artifact_id)
+    assert row is not None
+    return row
 
 
 def delete_sequence(call: Call, sequence_id: str) -> Collection:

@@ -107,8 +107,8 @@ def move(call: Call, sequence_id: str, type_name: str) -> Row:
 def tag(
     call: Call, entity: str, project: str, name: str,
     *, add: Sequence[str] = (), delete: Sequence[str] = (),
-) -> list[str]:  # fmt: skip
-    """Change the tags of a collection; return all that it has.
+) -> Row:  # fmt: skip
+    """Change the tags of a collection; return it.
 
     Raises:
         NotFound, Forbidden, Invalid.
@@ -117,10 +117,9 @@ def tag(
     row = collections.named(call.tx, place.id, name)
     if row is None:
         raise NotFound(f"no collection {entity}/{project}/{name} that you may see")
-    reach.editable(call, row)
-    tags = _tags(row, add, delete)
-    collections.change(call.tx, row["id"], call.now, tags=tags)
-    return list(from_text(tags))
+    of = reach.editable(call, row)
+    collections.change(call.tx, of.id, call.now, tags=_tags(row, add, delete))
+    return _again(call, of)
 
 
 def _tags(row: Row, add: Sequence[str], delete: Sequence[str]) -> str:

@@ -14,11 +14,12 @@ from runyard.domain.artifacts import LATEST
 from runyard.domain.errors import Invalid, NotFound
 from runyard.services import audit
 from runyard.services.artifacts import aliases, reach
+from runyard.services.artifacts.finding import Member
 from runyard.services.artifacts.reach import Version
 from runyard.services.call import Call
 from runyard.services.tracking import places
 from runyard.services.tracking.places import Place
-from runyard.store.artifacts import collections, writing
+from runyard.store.artifacts import collections, reading, writing
 from runyard.store.artifacts.collections import PORTFOLIO
 from runyard.store.db import Row
 
@@ -31,8 +32,8 @@ def link(
     project: str | None,
     name: str,
     names: Sequence[str] = (),
-) -> Row:
-    """Link a version into a portfolio, made if it is new; return its membership.
+) -> Member:
+    """Link a version into a portfolio, made if it is new; return its place there.
 
     Linked again it stays what it is, and gets the aliases.
 
@@ -50,7 +51,7 @@ def link(
     return _join(call, portfolio, version, given)
 
 
-def link_into(call: Call, artifact_id: int, portfolio_id: str, names: Sequence[str] = ()) -> Row:
+def link_into(call: Call, artifact_id: int, portfolio_id: str, names: Sequence[str] = ()) -> Member:
     """Link a version into a portfolio that is there.
 
     Raises:
@@ -91,18 +92,20 @@ def unlink(call: Call, artifact_id: int, portfolio_id: str) -> None:
     )  # fmt: skip
 
 
-def _join(call: Call, portfolio: Row, version: Version, given: Sequence[str]) -> Row:
+def _join(call: Call, portfolio: Row, version: Version, given: Sequence[str]) -> Member:
     member = collections.member(call.tx, portfolio["id"], version.id)
     if member is None:
         number = collections.next_version(call.tx, portfolio, call.now)
         collections.add_member(
             call.tx, call.new_id(), portfolio["id"], version.id, number, call.now
         )
-        member = collections.member(call.tx, portfolio["id"], version.id)
-        assert member is not None
         given = [LATEST, *given]
+    else:
+        number = member["version"]
     aliases.give(call, portfolio["id"], version.id, dict.fromkeys(given))
-    return member
+    row = reading.numbered(call.tx, portfolio["id"], number)
+    assert row is not None
+    return Member(row, version.row)
 
 
 def _portfolio(call: Call, place: Place, name: str, version: Version) -> Row:

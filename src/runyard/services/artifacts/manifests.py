@@ -203,6 +203,8 @@ def _check(wanted: Sequence[Wanted]) -> None:
         rules.check_path(one.name)
         if one.parts is not None and set(one.parts) != set(range(1, len(one.parts) + 1)):
             raise Invalid(f"the parts of {one.name!r} are not numbered from 1")
+        for md5 in (one.parts or {}).values():
+            rules.check_digest(md5, None)
     if sum(len(one.parts or ()) for one in wanted) > MOST_PARTS:
         raise TooMuch(f"files of more than {MOST_PARTS} parts in one request")
 

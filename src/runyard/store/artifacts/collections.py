@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
-from runyard.store.values import to_ms, to_text
+from runyard.store.values import to_ms
 
 _C, _T, _P, _E, _M, _L = (
     t.collections.c, t.artifact_types.c, t.projects.c, t.entities.c, t.members.c, t.aliases.c,
@@ -63,10 +63,6 @@ def type_id(
     return str(row["id"])
 
 
-def type_named(tx: Tx, project_id: str, name: str) -> Row | None:
-    return tx.one(_TYPE, {"project_id": project_id, "name": name})
-
-
 def add(
     tx: Tx, new_id: str, project_id: str, type_id: str, kind: str, name: str, author: str,
     now: datetime,
@@ -84,10 +80,6 @@ def change(tx: Tx, collection_id: str, now: datetime, **values: Any) -> None:
     tx.run(
         update(t.collections).where(_C.id == collection_id).values(updated_at=to_ms(now), **values)
     )
-
-
-def set_tags(tx: Tx, collection_id: str, tags: Sequence[str], now: datetime) -> None:
-    change(tx, collection_id, now, tags=to_text(list(tags)))
 
 
 def next_version(tx: Tx, of: Row, now: datetime) -> int:
