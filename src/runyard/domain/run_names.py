@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import zlib
 from typing import Final
 
 from runyard.domain.errors import Invalid
@@ -56,8 +56,8 @@ def check_run_name(name: str) -> None:
 
 def made_up(number: int, seed: str) -> str:
     """Return a name for people: adjective-noun-number. The same for the same seed."""
-    chosen = random.Random(seed)
-    return f"{chosen.choice(_ADJECTIVES)}-{chosen.choice(_NOUNS)}-{number}"
+    at, adjective = divmod(zlib.crc32(seed.encode()), len(_ADJECTIVES))
+    return f"{_ADJECTIVES[adjective]}-{_NOUNS[at % len(_NOUNS)]}-{number}"
 
 
 def deleted_name(name: str, run_pk: str) -> str:
