@@ -44,8 +44,10 @@ from runyard.server import (
     streams,
 )
 from runyard.server.agent_routes import AgentRoutes
+from runyard.server.artifact_files import ArtifactFiles
 from runyard.server.auth import Door, Gate, Keys, inventory
 from runyard.server.edge import SERVER, Edge, utc_now
+from runyard.server.file_stream import FileStream
 from runyard.server.graphql.context import Parts
 from runyard.server.graphql.route import GraphqlRoute
 from runyard.server.guard import BodyLimit, Guard, Outermost
@@ -137,6 +139,7 @@ class Server:
             self.edge, self.hub, self.presence, self.metrics, self.files, self.settings
         )
         submissions = Submissions(self.edge, self.metrics)
+        stream = FileStream(self.edge, self.storage, self.settings)
         one = "/api/v1/agents/{agent_id}"
         return [
             (f"{one}/poll", "POST", agents.poll),
@@ -147,6 +150,8 @@ class Server:
             (one, "DELETE", agents.leave),
             ("/api/v1/agents", "POST", agents.register),
             ("/graphql", "POST", GraphqlRoute(self.parts).answer),
+            ("/files/{entity}/{project}/{run}/file_stream", "POST", stream.take),
+            *ArtifactFiles(self.parts).routes(),
             ("/api/v1/queues/{entity}/{queue}/items", "POST", submissions.submit),
         ]
 
