@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from runyard.domain.run_configs import internal, wrapped
 from runyard.domain.runs import RunState, told_state
@@ -12,13 +12,14 @@ from runyard.server.graphql import ids
 from runyard.server.graphql.areas.people import user_source
 from runyard.server.graphql.areas.projects import project_source
 from runyard.server.graphql.context import Area, Info, context_of, or_none
-from runyard.services.tracking import ending, runs, upserting
+from runyard.services.tracking import ending, finding, runs, upserting
 from runyard.services.tracking.places import Place
 from runyard.services.tracking.upserting import Told
 from runyard.store.db import Row
 from runyard.store.values import from_ms, from_text
 
 Source = dict[str, Any]
+_PAGE: Final = 50
 
 
 def run_source(row: Row) -> Source:
@@ -141,6 +142,32 @@ def _run(
     return None if row is None else run_source(row)
 
 
+def _runs(
+    source: Source,
+    info: Info,
+    filters: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    order: str | None = None,
+) -> Source:
+    search = finding.search(context_of(info).call, source["place"], filters, order)
+    found = search.page(after, _PAGE if first is None else first)
+    edges = [
+        {"node": run_source(row), "cursor": cursor}
+        for row, cursor in zip(found.rows, found.cursors, strict=False)
+    ]
+    end = found.cursors[-1] if found.cursors else None
+    return {
+        "edges": edges,
+        "pageInfo": {"endCursor": end, "hasNextPage": found.has_more},
+        "totalCount": search.count,
+    }
+
+
+def _run_count(source: Source, info: Info, filters: str | None = None) -> int:
+    return finding.search(context_of(info).call, source["place"], filters, None).count()
+
+
 AREA = Area(
     {
         "Mutation": {
@@ -149,7 +176,13 @@ AREA = Area(
             "deleteRun": _delete,
             "updateRunState": _set_state,
         },
-        "Project": {"run": _run, "bucket": _run},
+        "Project": {
+            "run": _run,
+            "bucket": _run,
+            "runs": _runs,
+            "buckets": _runs,
+            "runCount": _run_count,
+        },
         "Run": {
             "project": _project,
             "wandbConfig": _wandb_config,
