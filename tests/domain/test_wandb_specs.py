@@ -41,7 +41,7 @@ def test_what_the_client_sends_is_a_spec_of_ours():
     [
         {"_wandb_api_key": "secret"},
         {"_wandb": {"t": 1}},
-        {"uri": "placeholder-uri-scheduler"},
+        {"uri": "https://github.com/a/b"},
         {"cuda": None, "parameters": {}, "registry": {"url": "x"}, "queue": "q"},
         {"resource_args": {}},
         {"docker": {"docker_image": "busybox", "user_id": 1000}},
@@ -107,6 +107,30 @@ def test_what_was_told_can_be_pushed_again():
     spec = LaunchSpec.parse(read.spec)
     assert (spec.run_id, spec.image, read.resumes) == ("r1", "busybox", 2)
     assert "ryr_x" not in json.dumps(read.spec)
+
+
+SCHEDULER = {
+    "uri": "placeholder-uri-scheduler", "resource": "local-process", "docker": {}, "job": None,
+    "overrides": {"entry_point": ["wandb", "scheduler", "s1"], "args": ["--queue", "q"]},
+    "run_id": "s1", "name": "Scheduler.s1", "resource_args": {},
+}  # fmt: skip
+
+
+def test_a_scheduler_of_a_sweep_needs_no_job_and_runs_where_its_queue_says():
+    spec = LaunchSpec.parse(ours(SCHEDULER))
+    assert (spec.scheduler, spec.resource, spec.job, spec.image) == (True, None, None, None)
+    told = wandb_specs.told({**RESOLVED, "source": {"kind": "command"}, "uri": SCHEDULER["uri"]})
+    assert (told["uri"], told["resource"]) == ("placeholder-uri-scheduler", "local-process")
+    assert told["resource_args"] == {"local-process": {}}
+    assert told["docker"] == {}
+
+
+def test_what_calls_itself_a_scheduler_runs_nothing_else():
+    for words in (["bash", "-c", "true"], ["wandb"], []):
+        with pytest.raises(Invalid):
+            LaunchSpec.parse(ours({**SCHEDULER, "overrides": {"entry_point": words}}))
+    with pytest.raises(Invalid):
+        LaunchSpec.parse({**IMAGE, "uri": "https://github.com/a/b"})
 
 
 def test_a_queue_s_config_is_under_its_resource():

@@ -10,11 +10,11 @@ import pytest
 
 from runyard.domain.access import Action, Kind
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from runyard.services import accounts, agents, leasing, queues, runs, sweeping
+from runyard.services import accounts, agents, jobs, leasing, queues, runs, sweeping
 from runyard.services.launching import agents as clients
 from runyard.services.launching import looking, popping, pushing
 from runyard.services.launching import queues as client_queues
-from runyard.store import attempts, views
+from runyard.store import attempts, launching, views
 from runyard.store import tables as t
 from runyard.store.values import to_ms
 from tests.services.conftest import Yard
@@ -430,6 +430,21 @@ def test_T15_its_token_queues_nothing_else(yard):
     other = replace(actor, run_id="another")
     with pytest.raises((Forbidden, NotFound)):
         push(yard, actor=other, sweep_id="s1")
+
+
+def test_a_scheduler_without_a_job_is_an_item_like_any_other(yard):
+    spec = {
+        "entity": "ann", "project": "p", "uri": "placeholder-uri-scheduler", "run_id": "s9",
+        "resource": "local-process", "overrides": {"entry_point": ["wandb", "scheduler", "s9"]},
+    }  # fmt: skip
+    item = pushing.by_name(yard.call(), "ann", "q", spec, **BESIDE).id
+    assert launching.run_of_item(yard.tx, item) == yard.row(item)["run_pk"]
+    found = popped(yard, register(yard))
+    assert (found.spec["uri"], found.spec["resource"]) == (spec["uri"], "local-process")
+    assert found.spec["overrides"]["entry_point"] == ["wandb", "scheduler", "s9"]
+    assert found.spec["run_id"] == "s9"
+    with pytest.raises(Invalid):
+        jobs.save(yard.call(), entity="ann", project="p", name="j", source={"kind": "command"})
 
 
 # -- queues --------------------------------------------------------------------------------

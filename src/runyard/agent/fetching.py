@@ -27,6 +27,7 @@ from runyard.domain.workloads import Workload
 from runyard.wire.agent import Held
 
 Log = Callable[[bytes], None]
+Bring = Callable[[Path], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ class Fetcher:
         source = drafted.source
         if source.kind is SourceKind.IMAGE:
             return Fetched()
-        if source.kind is SourceKind.CODE:
+        if source.kind is SourceKind.COMMAND:
+            container = drafted.workload.image is not None
+            bring: Bring = partial(_scheduler, container=container)
+        elif source.kind is SourceKind.CODE:
             bring = partial(self._code, held, source.archive)
         else:
             bring = partial(self._commit, held, source, log)
@@ -88,8 +92,13 @@ class Fetcher:
         return await asyncio.to_thread(file.read_bytes)
 
 
-async def _runnable(
-    bring: Callable[[Path], Awaitable[None]], workload: Workload, into: Path
-) -> None:
+async def _scheduler(into: Path, *, container: bool) -> None:
+    """Bring what a sweep's scheduler needs. A base image lacks the tracking client; a host where
+    schedulers are to run has it."""
+    if container:
+        await asyncio.to_thread((into / "requirements.txt").write_text, "wandb\n")
+
+
+async def _runnable(bring: Bring, workload: Workload, into: Path) -> None:
     await bring(into)
     await asyncio.to_thread(make_runnable, into, workload.working_dir, workload.entry_point)

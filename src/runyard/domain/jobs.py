@@ -30,6 +30,7 @@ class SourceKind(StrEnum):
     IMAGE = "image"
     GIT = "git"
     CODE = "code"
+    COMMAND = "command"  # nothing but an entry point; of no job, only of a sweep's scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ _NEEDS: Final = {
     SourceKind.IMAGE: ("image",),
     SourceKind.GIT: ("remote", "commit"),
     SourceKind.CODE: ("archive",),
+    SourceKind.COMMAND: (),
 }
 
 

@@ -22,12 +22,15 @@ KEYS: Final = (
     "entity", "project", "job", "docker", "name", "run_id", "author", "resource",
     "resource_args", "overrides", "git", "builder", "queue", "queue_entity", "priority",
     "additional_services", "python_version", "sweep_id", "template_variables", "policy", "hold",
+    "uri",
 )  # fmt: skip
 OVERRIDES: Final = (
     "args", "run_config", "entry_point", "entrypoint", "artifacts", "files", "dockerfile",
     "working_dir",
 )  # fmt: skip
 MAX_SPEC_BYTES: Final = 1 << 20
+SCHEDULER_URI: Final = "placeholder-uri-scheduler"  # the item drives a sweep; it may have no job
+_SCHEDULER: Final = ("wandb", "scheduler")  # all that such an item may run then
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """A submission as read; exactly one of `job` and `image` is set."""
+    """A submission as read; exactly one of `job` and `image` is set, or none by a `scheduler`."""
 
     entity: str | None = None
     project: str | None = None
@@ -62,6 +65,7 @@ class LaunchSpec:
     author: str | None = None
     sweep_id: str | None = None
     hold: bool = False
+    scheduler: bool = False
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> LaunchSpec:
@@ -76,7 +80,11 @@ class LaunchSpec:
                 wrong.append(Violation(key, "is a string"))
         docker = data.get("docker") or {}
         image = docker.get("docker_image") if isinstance(docker, Mapping) else None
-        if bool(data.get("job")) == bool(image):
+        scheduler = data.get("uri") == SCHEDULER_URI
+        if data.get("uri") and not scheduler:
+            wrong.append(Violation("uri", "is for schedulers of sweeps; name a job or an image"))
+        alone = scheduler and not data.get("job") and not image
+        if bool(data.get("job")) == bool(image) and not alone:
             wrong.append(Violation("job", "give exactly one of `job` and `docker.docker_image`"))
         for key in _NOT_YET:
             if data.get(key):
@@ -95,6 +103,9 @@ class LaunchSpec:
         if not isinstance(data.get("hold"), bool | None):
             wrong.append(Violation("hold", "is true or false"))
         overrides = _overrides(data.get("overrides") or {}, wrong)
+        if alone and (overrides.entry_point or ())[:2] != _SCHEDULER:
+            told = f"begins with {' '.join(_SCHEDULER)!r} where there is no job"
+            wrong.append(Violation("overrides.entry_point", told))
         if wrong:
             raise Invalid("the launch spec is not valid", violations=wrong)
         resource = data.get("resource")
@@ -113,10 +124,12 @@ class LaunchSpec:
             priority=data.get("priority"),
             author=data.get("author"),
             hold=bool(data.get("hold")),
+            scheduler=scheduler,
             sweep_id=data.get("sweep_id"),
         )
 
 
+_COMMAND: Final = Source(SourceKind.COMMAND)
 _NOT_YET: Final = {
     "additional_services": "needs a kubernetes queue",
 }
@@ -143,7 +156,8 @@ def resolve(
             f"resource: {spec.resource} was asked for; queue {queue.name} runs {queue.resource}",
             hint=f"leave --resource out, or choose a {spec.resource} queue: runyard queue list",
         )
-    source = job.source if job else Source(SourceKind.IMAGE, image=spec.image or "")
+    bare = Source(SourceKind.IMAGE, image=spec.image) if spec.image else _COMMAND
+    source = job.source if job else bare
     if queue.resource is Resource.LOCAL_PROCESS and source.kind is SourceKind.IMAGE:
         raise Invalid(
             "a local-process queue runs code, not images",
@@ -173,6 +187,8 @@ def resolve(
         },
         "sweep_id": spec.sweep_id,
     }
+    if spec.scheduler:
+        resolved["uri"] = SCHEDULER_URI
     if config.template is not None:
         resolved["template"] = config.template
     if config.laid_over:

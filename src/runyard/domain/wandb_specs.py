@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runyard.domain.errors import Invalid, TooMuch, Violation
+from runyard.domain.jobs import SourceKind
 from runyard.domain.queues import Resource
 from runyard.domain.run_configs import read_object
-from runyard.domain.specs import KEYS, MAX_SPEC_BYTES, OVERRIDES
+from runyard.domain.specs import KEYS, MAX_SPEC_BYTES, OVERRIDES, SCHEDULER_URI
 from runyard.domain.templates import Variable
 
-SCHEDULER_URI: Final = "placeholder-uri-scheduler"  # marks an item that drives a sweep
 RUN_KEY: Final = "_wandb_api_key"  # the credential of the job itself, in place of its agent's
 RESUMES: Final = "_resume_count"  # how often an item was given back after a preemption
 PRIORITIES_ON: Final = "V0"
@@ -69,6 +69,10 @@ def read(
     if not isinstance(data, Mapping):
         raise Invalid("runSpec: is not a JSON object")
     spec = {key: data[key] for key in _OURS if data.get(key) not in _UNSAID}
+    if spec.get("uri") == SCHEDULER_URI:
+        spec.pop("resource", None)  # the client's guess: it runs where its queue says
+    else:
+        spec.pop("uri", None)
     docker = spec.pop("docker", None)
     image = docker.get("docker_image") if isinstance(docker, Mapping) else None
     image = image or data.get("image_uri")
@@ -108,11 +112,10 @@ def told(spec: Mapping[str, Any], *, requeues: int = 0, run_key: str = "") -> di
     It says how often the item was requeued, so that the program resumes its run.
     """
     over, resource = spec["overrides"], spec["resource"]
-    config = {
-        key: value
-        for key, value in spec["resource_args"][resource].items()
-        if key not in _OUR_CONFIG
-    }
+    settings = spec["resource_args"][resource]
+    if spec["source"].get("kind") == SourceKind.COMMAND:  # the client's agent runs it by itself
+        resource, settings = Resource.LOCAL_PROCESS.value, {}
+    config = {key: value for key, value in settings.items() if key not in _OUR_CONFIG}
     image = spec["source"].get("image") if spec["job"] is None else None
     found: dict[str, Any] = {
         "entity": spec["entity"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runyard.domain.access import Action
-from runyard.domain.errors import Conflict, NotFound
+from runyard.domain.errors import Conflict, Invalid, NotFound
 from runyard.domain.inputs import check_inputs
 from runyard.domain.jobs import (
     JobRef,
@@ -159,6 +159,8 @@ def _job(call: Call, entity: str, project: str, name: str, action: Action) -> Ro
 
 
 def _check_source(source: Source) -> None:
+    if source.kind is SourceKind.COMMAND:
+        raise Invalid("source.kind: a job is made of image, git or code")
     if source.kind is SourceKind.IMAGE:
         check_image(source.image)
     if source.kind is SourceKind.GIT:
