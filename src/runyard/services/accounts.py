@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from runyard.domain.access import Actor, Kind
-from runyard.domain.errors import Conflict, Invalid
+from runyard.domain.errors import Conflict, Invalid, TooMuch
 from runyard.services import audit
 from runyard.services.call import Call, token_hash
 from runyard.services.keys import NewKey, create_key, list_keys, new_key, revoke_key
@@ -33,6 +33,8 @@ __all__ = [
     "create_team", "create_user", "edit_user", "get_user", "list_keys", "list_members",
     "list_teams", "list_users", "project", "remove_member", "revoke_key", "set_member",
 ]  # fmt: skip
+
+MOST_PROJECTS: Final = 10_000  # of one user or team
 
 
 def authenticate(tx: Tx, secret: str, now: datetime) -> Actor | None:
@@ -138,14 +140,23 @@ def edit_user(call: Call, name: str, changes: Mapping[str, Any]) -> Row:
 
 
 def project(call: Call, entity: Row, name: str) -> str:
-    """Return the id of a project, made if it is new. The caller has checked the right to."""
+    """Return the id of a project, made if it is new. The caller has checked the right to.
+
+    Raises:
+        Invalid: the name. TooMuch: the entity has as many projects as it can.
+    """
     found = accounts.project_id(call.tx, entity["id"], name)
     if found is not None:
         return found
     check_project_name(name)
-    project_id = call.new_id()
-    accounts.add_project(call.tx, project_id, entity["id"], name, call.now)
-    return project_id
+    if accounts.count_projects(call.tx, entity["id"]) >= MOST_PROJECTS:
+        raise TooMuch(f"{entity['name']} has {MOST_PROJECTS} projects, which is the most")
+    accounts.add_project(
+        call.tx, call.new_id(), entity["id"], name, created_by=call.actor.name, now=call.now
+    )
+    made = accounts.project_id(call.tx, entity["id"], name)
+    assert made is not None
+    return made
 
 
 def _is_self(call: Call, name: str) -> bool:

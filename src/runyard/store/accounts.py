@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.domain.access import ADMIN, BUILT_IN, Actor, Kind
 from runyard.domain.items import AgentId, RunId
@@ -296,8 +297,20 @@ def project_id(tx: Tx, entity_id: str, name: str) -> str | None:
     return found
 
 
-def add_project(tx: Tx, project: str, entity_id: str, name: str, now: datetime) -> None:
+def add_project(
+    tx: Tx, project: str, entity_id: str, name: str, *, created_by: str, now: datetime
+) -> None:
+    """Add a project, unless somebody was faster: many runs of a new one begin at once."""
+    dialect = postgresql if tx.is_postgres else sqlite
     values: dict[str, Any] = {
-        "id": project, "entity_id": entity_id, "name": name, "created_at": to_ms(now),
+        "id": project, "entity_id": entity_id, "name": name, "created_by": created_by,
+        "created_at": to_ms(now),
     }  # fmt: skip
-    tx.run(insert(t.projects), values)
+    tx.run(dialect.insert(t.projects).on_conflict_do_nothing(), values)
+
+
+def count_projects(tx: Tx, entity_id: str) -> int:
+    found: int = tx.scalar(
+        select(func.count()).select_from(t.projects).where(_P.entity_id == entity_id)
+    )
+    return found

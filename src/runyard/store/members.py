@@ -36,7 +36,7 @@ def teams(tx: Tx, user_id: str | None, *, after: str, limit: int) -> Sequence[Ro
 def memberships_of(tx: Tx, user_id: str) -> Sequence[Row]:
     """Return the teams of a user with the role there, and that role's permissions if it is own."""
     return tx.all(
-        select(_E.name.label("team"), _M.role, _R.permissions)
+        select(_M.team_id, _E.name.label("team"), _M.role, _R.permissions)
         .join(t.entities, _E.id == _M.team_id)
         .outerjoin(t.roles, (_R.team_id == _M.team_id) & (_R.name == _M.role))
         .where(_M.user_id == user_id)

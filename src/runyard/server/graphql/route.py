@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from runyard.domain.access import Kind
 from runyard.domain.errors import Invalid
-from runyard.server.auth import actor_of, opens
+from runyard.server.auth import Body, actor_of, opens
 from runyard.server.graphql.areas import AREAS
 from runyard.server.graphql.context import Parts
 from runyard.server.graphql.documents import load_schema
@@ -39,7 +39,7 @@ class GraphqlRoute:
         self._executor = Executor(schema, AREAS, parts)
         self._decode = msgspec.json.Decoder(_Asked)
 
-    @opens(Kind.USER, Kind.RUN, protocol=True)
+    @opens(Kind.USER, Kind.RUN, body=Body.PROTOCOL, protocol=True)
     async def answer(self, request: Request) -> Response:
         """Execute one document."""
         asked = self._read(await request.body())

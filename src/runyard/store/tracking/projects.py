@@ -52,3 +52,13 @@ def edit(tx: Tx, project_id: str, values: Mapping[str, Any]) -> None:
 def drop(tx: Tx, project_id: str) -> None:
     """Raises: Duplicate: something refers to it still."""
     tx.run(delete(t.projects).where(_P.id == project_id))
+
+
+def is_busy(tx: Tx, project_id: str) -> bool:
+    """Whether a run of the project waits or runs."""
+    live = select(t.runs.c.id).where(
+        t.runs.c.project_id == project_id,
+        t.runs.c.ended_at.is_(None),
+        t.runs.c.deleted_at.is_(None),
+    )
+    return tx.one(live.limit(1)) is not None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from runyard.server.graphql import ids
 from runyard.server.graphql.areas.people import entity_source, user_source
 from runyard.server.graphql.context import Area, Info, context_of, or_none
 from runyard.services.call import Call
-from runyard.services.tracking import projects
+from runyard.services.tracking import project_changes, projects
 from runyard.services.tracking.places import Place
 from runyard.services.tracking.projects import Found
 from runyard.store.db import Row
@@ -78,9 +79,65 @@ def _entity(source: Source, _: Info) -> Source:
     return entity_source(place.entity_id, place.entity)
 
 
+def models(
+    _: None,
+    info: Info,
+    entityName: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+) -> Source | None:
+    call = context_of(info).call
+    limit = max(1, min(_PAGE if first is None else first, projects.MOST))
+    before = after or projects.FIRST
+    found = or_none(lambda: projects.page(call, entityName, before=before, limit=limit + 1))
+    if found is None:
+        return None
+    edges = [{"node": _found(each), "cursor": each.place.id} for each in found[:limit]]
+    end = edges[-1]["cursor"] if edges else after
+    return {"edges": edges, "pageInfo": {"endCursor": end, "hasNextPage": len(found) > limit}}
+
+
+def upsert_model(_: None, info: Info, input: Mapping[str, Any]) -> Source:
+    name, entity = input.get("name"), input.get("entityName")
+    if name is None and input.get("id"):
+        name, entity = _named_by(input["id"])
+    place, inserted = project_changes.upsert(
+        context_of(info).call, entity, name, input.get("description")
+    )
+    source = project_source(place)
+    return {"project": source, "model": source, "inserted": inserted}
+
+
+def rename_project(_: None, info: Info, input: Mapping[str, Any]) -> Source:
+    place = project_changes.rename(
+        context_of(info).call,
+        input["entityName"],
+        input["oldProjectName"],
+        input["newProjectName"],
+    )
+    source = project_source(place)
+    return {"project": source, "model": source, "inserted": False}
+
+
+def delete_model(_: None, info: Info, input: Mapping[str, Any]) -> Source:
+    name, entity = _named_by(input["id"])
+    project_changes.delete(context_of(info).call, entity, name)
+    return {"success": True}
+
+
+def _named_by(project_id: str) -> tuple[str, str]:
+    _, name, entity = ids.decode(project_id, "Project", 3)
+    return name, entity
+
+
 AREA = Area(
     {
-        "Query": {"project": project, "model": project},
+        "Query": {"project": project, "model": project, "models": models},
+        "Mutation": {
+            "upsertModel": upsert_model,
+            "renameProject": rename_project,
+            "deleteModel": delete_model,
+        },
         "Project": {
             "createdAt": _created_at,
             "updatedAt": _created_at,
