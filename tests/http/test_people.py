@@ -74,7 +74,8 @@ def test_me_of_a_service_account_shows_its_team_and_queues(lab: World) -> None:
     me = service_account(lab, queues=["gpu"]).ok("GET", "/me")
     assert (me["kind"], me["name"], me["entity"]) == ("service", "bot", "lab")
     assert me["queues"] == ["gpu"]
-    assert me["teams"] == [{"team": "lab", "role": "agent", "permissions": ["see", "serve"]}]
+    permissions = ["see", "serve", "track"]
+    assert me["teams"] == [{"team": "lab", "role": "agent", "permissions": permissions}]
 
 
 def test_a_service_account_serves_its_team_and_ends_at_once(lab: World) -> None:
