@@ -103,8 +103,15 @@ def show(run: Run, as_json: Json = False) -> None:
             "Started": found.started_at,
             "Ended": found.ended_at,
             "Stop asked": found.stop_requested_at,
+            "Heard of": found.heartbeat_at,
+            "Group": found.group,
+            "Job type": found.job_type,
+            "Sweep": found.sweep,
+            "Tags": ", ".join(found.tags),
+            "Notes": found.notes,
             "Log": f"{found.log_bytes:,} bytes{', cut' if found.log_truncated else ''}",
             "Config": found.config,
+            "Summary": found.summary,
         }
     )
 

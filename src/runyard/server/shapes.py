@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,8 @@ from runyard.domain.agents import LOST_AFTER, Agent
 from runyard.domain.items import ItemState, Parked
 from runyard.domain.jobs import JobVersion
 from runyard.domain.queues import Queue
+from runyard.domain.run_configs import INTERNAL, plain_json
+from runyard.domain.run_names import plain_name
 from runyard.domain.runs import RunState
 from runyard.domain.status import Shown, shown
 from runyard.services.queues import Counts
@@ -92,7 +95,14 @@ class Now:
             job=row["job"],
             item_id=row["id"],
             queue=row["queue"],
-            config=from_text(row["config"]),
+            config=told_json(row["config"]),
+            summary=told_json(row["summary"]),
+            notes=row["notes"],
+            tags=from_text(row["tags"]),
+            group=row["group_name"],
+            job_type=row["job_type"],
+            sweep=row["sweep"],
+            heartbeat_at=at_or_none(row["heartbeat_at"]),
             created_at=from_ms(row["created_at"]),
             started_at=at_or_none(row["started_at"]),
             ended_at=at_or_none(row["run_ended_at"]),
@@ -108,9 +118,15 @@ def run_ref(row: Row) -> rest.RunRef:
     return rest.RunRef(
         entity=row["target"],
         project=row["project"],
-        run_id=row["run_name"],
+        run_id=plain_name(row["run_name"]),
         name=row["display_name"],
     )
+
+
+def told_json(text: str) -> dict[str, Any]:
+    """Return what a program told, without what its client notes for itself, in strict JSON."""
+    told = {key: value for key, value in json.loads(text).items() if key != INTERNAL}
+    return plain_json(told)  # type: ignore[no-any-return]
 
 
 def _failure(row: Row) -> rest.FailureOut | None:
@@ -129,7 +145,7 @@ def event(row: Row) -> rest.EventOut:
         at=from_ms(row["at"]),
         item_id=row["item_id"],
         queue=row["queue"],
-        run_id=row["run_name"],
+        run_id=plain_name(row["run_name"]),
         was=row["was"],
         became=row["became"],
         actor=row["actor"],

@@ -11,14 +11,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, case, func, select
 
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import to_ms
 
-_I, _R, _Q, _E, _P, _A, _T = (
+_I, _R, _Q, _E, _P, _A, _T, _S = (
     t.items.c, t.runs.c, t.queues.c, t.entities.c, t.projects.c, t.agents.c, t.attempts.c,
+    t.streams.c,
 )  # fmt: skip
 
 _owner = t.entities.alias("owner")  # of the queue
@@ -55,8 +56,18 @@ _ITEMS: Final = (
 )
 _ITEM: Final = _ITEMS.add_columns(_I.spec).where(_I.id == bindparam("item"))
 
+_LARGE: Final = 64 << 10  # bytes of a configuration or summary that a list leaves out
+_TOLD_COLUMNS: Final = (
+    _R.said_exit, _R.notes, _R.tags, _R.group_name, _R.job_type,
+    t.sweeps.c.name.label("sweep"), _S.heartbeat_at,
+)  # fmt: skip
+_summary: Final = func.coalesce(_S.summary, "{}")
 _RUNS: Final = (
-    select(*_RUN_COLUMNS, *_ITEM_COLUMNS, _R.config)
+    select(
+        *_RUN_COLUMNS, *_ITEM_COLUMNS, *_TOLD_COLUMNS,
+        case((func.length(_R.config) <= _LARGE, _R.config), else_="{}").label("config"),
+        case((func.length(_summary) <= _LARGE, _summary), else_="{}").label("summary"),
+    )
     .select_from(t.runs)
     .join(t.projects, _P.id == _R.project_id)
     .join(_target, _target.c.id == _P.entity_id)
@@ -65,8 +76,13 @@ _RUNS: Final = (
     .outerjoin(t.queues, _Q.id == _I.queue_id)
     .outerjoin(_owner, _owner.c.id == _Q.entity_id)
     .outerjoin(t.agents, _A.id == func.coalesce(_I.agent_id, _I.last_agent_id))
-)
-_RUN: Final = _RUNS.where(
+    .outerjoin(t.streams, _S.run_id == _R.id)
+    .outerjoin(t.sweeps, t.sweeps.c.id == _R.sweep_id)
+    .where(_R.deleted_at.is_(None))
+)  # fmt: skip
+_RUN: Final = _RUNS.with_only_columns(
+    *_RUN_COLUMNS, *_ITEM_COLUMNS, *_TOLD_COLUMNS, _R.config, _summary.label("summary")
+).where(
     _target.c.name == bindparam("entity"),
     _P.name == bindparam("project"),
     _R.name == bindparam("run"),

@@ -198,6 +198,10 @@ class ItemDetail(ItemOut):
 
 
 class RunOut(Out):
+    """A run. `config`, `summary`, `notes` and what follows are what its program told of itself:
+    NaN and Infinity are strings, and lists leave a configuration or summary of over 64 KiB out.
+    """
+
     entity: str
     project: str
     run_id: str
@@ -217,6 +221,13 @@ class RunOut(Out):
     stop_requested_at: datetime | None
     log_bytes: int
     log_truncated: bool = False
+    summary: dict[str, Any] = {}
+    notes: str = ""
+    tags: list[str] = []
+    group: str | None = None
+    job_type: str | None = None
+    sweep: str | None = None
+    heartbeat_at: datetime | None = None
 
 
 class StopIn(In):
