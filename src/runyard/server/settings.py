@@ -128,6 +128,14 @@ class ServerSettings(BaseModel):
     max_log_bytes: Annotated[
         int, Field(ge=1 << 10, description="Most output that is kept of one run, in bytes.")
     ] = 1 << 30
+    max_history_bytes: Annotated[
+        int,
+        Field(
+            ge=1 << 10,
+            description="Most rows of history and system metrics kept of one run, in bytes; later "
+            "ones are counted, not kept.",
+        ),
+    ] = 8 << 30
     max_streams: Annotated[
         int, Field(ge=1, description="Most event and log streams that one user has open.")
     ] = 100

@@ -200,8 +200,7 @@ class _Writing:
         data = chunk.data[skip:]
         room = self._at_most - size
         if len(data) > room:
-            note = f"\n[log cut here: over {self._at_most} bytes]\n".encode()
-            data, self._cut[run] = data[: max(0, room)] + note, True
+            data, self._cut[run] = data[: max(0, room)] + logs.cut_note(self._at_most), True
         if data:
             self._chunks.append((run, size, data))
             self._sizes[run] = size + len(data)

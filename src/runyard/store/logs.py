@@ -54,6 +54,11 @@ def size(tx: Tx, run_id: RunId) -> Row | None:
     return tx.one(_SIZE, {"run": run_id})
 
 
+def cut_note(at_most: int) -> bytes:
+    """Return what stands at the end of a log that is longer than is kept."""
+    return f"\n[log cut here: over {at_most} bytes]\n".encode()
+
+
 def read(tx: Tx, run_id: RunId, offset: int) -> bytes:
     """Return output from byte `offset` on: some 2 MB at most, empty at the end."""
     rows = tx.all(_FROM, {"run": run_id, "offset": offset, "chunks": _CHUNKS_A_READ})

@@ -19,7 +19,8 @@ from sqlalchemy import (
 from runyard.store.tables.columns import SERIAL, at, ident, metadata, ref, words
 
 # One row for each run whose program has spoken; apart from `runs`, since it is written with each
-# chunk. `live`: its program is expected to be heard of. Lines are counted from 0.
+# chunk. `live`: its program is expected to be heard of. Lines are counted from 0. `console_in_log`
+# is how many bytes of the run's log come from the program's own word on its console.
 streams = Table(
     "streams",
     metadata,
@@ -27,6 +28,9 @@ streams = Table(
     Column("history_lines", Integer, nullable=False, server_default="0"),
     Column("events_lines", Integer, nullable=False, server_default="0"),
     Column("console_lines", Integer, nullable=False, server_default="0"),
+    Column("history_bytes", BigInteger, nullable=False, server_default="0"),  # events, too
+    Column("console_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("console_in_log", BigInteger, nullable=False, server_default="0"),
     Column("last_step", BigInteger),
     words("summary", "{}"),  # JSON with NaN and Infinity, as it came
     words("system", "{}"),  # the newest system metrics

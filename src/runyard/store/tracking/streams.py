@@ -1,0 +1,96 @@
+"""What is known of a run whose program speaks: one row, written with each of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from runyard.store import tables as t
+from runyard.store.db import Row, Tx
+
+_R, _P, _E, _S, _I, _A = (
+    t.runs.c, t.projects.c, t.entities.c, t.streams.c, t.items.c, t.agents.c,
+)  # fmt: skip
+
+_TARGET: Final = (
+    select(
+        _R.id.label("pk"), _R.project_id, _R.author_id, _R.stop_requested_at, _P.entity_id,
+        _E.name.label("entity"), t.queues.c.name.label("queue"),
+    )
+    .select_from(t.entities)
+    .join(t.projects, and_(_P.entity_id == _E.id, _P.name == bindparam("project")))
+    .join(t.runs, and_(_R.project_id == _P.id, _R.name == bindparam("run")))
+    .outerjoin(t.items, _I.id == _R.item_id)
+    .outerjoin(t.queues, t.queues.c.id == _I.queue_id)
+    .where(_E.name == bindparam("entity"), _R.deleted_at.is_(None))
+)  # fmt: skip
+# Not against those who refer to the run, as every row of its lines does.
+_LOCK: Final = select(_R.id).where(_R.id == bindparam("pk")).with_for_update(key_share=True)
+_STREAM: Final = select(t.streams).where(_S.run_id == bindparam("pk"))
+_LOG: Final = (
+    select(
+        _R.log_size,
+        _R.log_truncated,
+        func.coalesce(and_(_I.state == "CLAIMED", _A.kind == "runyard"), False).label("is_watched"),
+    )
+    .select_from(t.runs)
+    .outerjoin(t.items, _I.id == _R.item_id)
+    .outerjoin(t.agents, _A.id == _I.agent_id)
+    .where(_R.id == bindparam("pk"))
+)
+_KNOWN: Final = (
+    "history_lines", "events_lines", "console_lines", "history_bytes", "console_bytes",
+    "console_in_log", "last_step", "summary", "system", "keys", "preempting", "heartbeat_at",
+)  # fmt: skip
+_SAVE: Final = (
+    update(t.streams)
+    .where(_S.run_id == bindparam("pk"))
+    .values({name: bindparam(f"b_{name}") for name in _KNOWN})
+)
+_BEAT: Final = (
+    update(t.streams).where(_S.run_id == bindparam("pk")).values(heartbeat_at=bindparam("at"))
+)
+
+
+def target(tx: Tx, entity: str, project: str, run: str) -> Row | None:
+    """Return a run by its names, with what decides who may write it."""
+    return tx.one(_TARGET, {"entity": entity, "project": project, "run": run})
+
+
+def lock(tx: Tx, run_pk: str) -> Row:
+    """Return the row of a run's stream, held for writing with its run; it is made if need be.
+
+    The run is locked before its stream, as by those who move it.
+    """
+    tx.one(_LOCK, {"pk": run_pk})
+    row = tx.one(_STREAM, {"pk": run_pk})
+    if row is None:
+        dialect = postgresql if tx.is_postgres else sqlite
+        tx.run(dialect.insert(t.streams).values(run_id=run_pk).on_conflict_do_nothing())
+        row = tx.one(_STREAM, {"pk": run_pk})
+    assert row is not None
+    return row
+
+
+def get(tx: Tx, run_pk: str) -> Row | None:
+    return tx.one(_STREAM, {"pk": run_pk})
+
+
+def log_of(tx: Tx, run_pk: str) -> Row:
+    """Return log_size, log_truncated, and whether an agent of ours holds the run's item."""
+    row = tx.one(_LOG, {"pk": run_pk})
+    assert row is not None
+    return row
+
+
+def save(tx: Tx, was: Row, changed: Mapping[str, Any]) -> None:
+    """Write what has changed of a row that is locked."""
+    values = {f"b_{name}": changed.get(name, was[name]) for name in _KNOWN}
+    tx.run(_SAVE, {"pk": was["run_id"], **values})
+
+
+def beat(tx: Tx, run_pk: str, at: int) -> None:
+    tx.run(_BEAT, {"pk": run_pk, "at": at})
