@@ -17,7 +17,7 @@ from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 
 _L = t.line_chunks.c
-_OF: Final = (_L.run_id == bindparam("run"), _L.kind == bindparam("kind"))
+_OF: Final = (_L.run_id == bindparam("run"), _L.kind == bindparam("of_kind"))
 _ADD: Final = insert(t.line_chunks)
 # The chunk that holds a line begins at or before it: one step back in the primary key.
 _COVERED: Final = (
@@ -67,7 +67,7 @@ def append(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
 
 def covered(tx: Tx, run_pk: str, kind: str, first: int, end: int) -> list[tuple[int, int]]:
     """Return the ranges of lines that are there already, of those from `first` to before `end`."""
-    found = tx.all(_COVERED, {"run": run_pk, "kind": kind, "first": first, "end": end})
+    found = tx.all(_COVERED, {"run": run_pk, "of_kind": kind, "first": first, "end": end})
     ranges = [(row["start"], row["start"] + row["n"]) for row in found]
     return [(max(a, first), min(b, end)) for a, b in ranges if a < end and b > first]
 
@@ -77,7 +77,7 @@ def chunks(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the chunks that may hold one of these steps: the number of the first line, the data."""
     params: dict[str, Any] = {
-        "run": run_pk, "kind": kind, "after": -1, "chunks": 8,
+        "run": run_pk, "of_kind": kind, "after": -1, "chunks": 8,
         "min_step": -_FAR if min_step is None else min_step,
         "max_step": _FAR if max_step is None else max_step,
     }  # fmt: skip
@@ -101,13 +101,13 @@ def each(
 
 def last(tx: Tx, run_pk: str, kind: str) -> bytes | None:
     """Return the last line."""
-    row = tx.one(_LAST, {"run": run_pk, "kind": kind})
+    row = tx.one(_LAST, {"run": run_pk, "of_kind": kind})
     return None if row is None else bytes(row["data"]).rpartition(b"\n")[2]
 
 
 def drop(tx: Tx, run_pk: str, kind: str, first: int) -> None:
     """Delete the chunks that begin at this line or behind it."""
-    tx.run(_DROP, {"run": run_pk, "kind": kind, "first": first})
+    tx.run(_DROP, {"run": run_pk, "of_kind": kind, "first": first})
 
 
 def cut(
@@ -116,7 +116,7 @@ def cut(
     """Keep only these lines of a chunk."""
     tx.run(
         _CUT,
-        {"run": run_pk, "kind": kind, "at": start, "b_n": n, "b_data": data,
+        {"run": run_pk, "of_kind": kind, "at": start, "b_n": n, "b_data": data,
          "b_min": steps[0], "b_max": steps[1]},
     )  # fmt: skip
 
