@@ -1,0 +1,193 @@
+"""The tracking client's own agent takes items and runs them; ours runs what the client pushed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from .conftest import PYTHON, Client
+
+TRAIN = """
+import sys
+import wandb
+
+run = wandb.init()
+run.log({"loss": run.config["lr"] * 2})
+run.summary["args"] = sys.argv[1:]
+run.finish()
+"""
+
+
+def project(client: Client, **files: str) -> str:
+    path = client.directory / "code"
+    path.mkdir()
+    for name, text in files.items():
+        (path / f"{name}.py").write_text(text)
+    (path / "requirements.txt").write_text("")
+    return "code"
+
+
+def items(client: Client, queue: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.world.admin.ok(
+        "GET", f"/items?queue={queue}&entity=admin"
+    )["data"]
+    return found
+
+
+def until(true: Callable[[], object], *, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+@contextmanager
+def agent(client: Client, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """`wandb launch-agent` in a process group of its own, so that its jobs end with it."""
+    out = client.directory / "agent.log"
+    bin_dir = str(Path(PYTHON).parent)  # the job's `python` has the client, as on a host of users
+    env = client.env(PATH=f"{bin_dir}{os.pathsep}{os.environ['PATH']}", **more)
+    with out.open("w") as log:
+        process = subprocess.Popen(
+            [PYTHON, "-m", "wandb", "launch-agent", "-e", "admin", *words],
+            cwd=client.directory, env=env, stdout=log, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process
+        except BaseException:
+            sys.stderr.write(out.read_text()[-6000:])
+            raise
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def process_queue(client: Client, name: str = "lp", **policy: Any) -> None:
+    body = {"name": name, "resource": "local-process", "policy": policy}
+    client.world.admin.ok("POST", "/queues", json=body)
+
+
+def test_the_client_s_agent_runs_a_job_from_push_to_end(client: Client) -> None:
+    process_queue(client)
+    code = project(client, train=TRAIN)
+    config = json.dumps({"overrides": {"run_config": {"lr": 0.5}, "args": ["--fast"]}})
+    client.wandb("launch", "-u", code, "-E", "python train.py", "-q", "lp", "-p", "jobs",
+                 "-e", "admin", "-J", "train", "-c", config)  # fmt: skip
+    with agent(client, "-q", "lp") as process:
+        until(lambda: items(client, "lp")[0]["state"] not in ("PENDING", "LEASED", "CLAIMED"))
+        (item,) = items(client, "lp")
+        assert item["state"] == "FINISHED", item
+        (listed,) = client.world.admin.ok("GET", "/agents?entity=admin")["data"]
+        assert listed["name"].startswith("wandb-")
+        client.world.admin.ok("POST", f"/agents/{listed['id']}/stop")
+        assert process.wait(40) == 0
+    (listed,) = client.world.admin.ok("GET", "/agents?entity=admin")["data"]
+    assert listed["status"] == "KILLED"
+    assert os.environ.get("NEVER", "") == ""
+    told = (client.directory / "agent.log").read_text()
+    assert "ryr_" not in told  # the run's own key is nobody else's to read
+    client.python(
+        f"""
+        import wandb
+
+        run = wandb.Api().run("admin/jobs/{item["run"]["run_id"]}")
+        assert run.state == "finished", run.state
+        assert run.config["lr"] == 0.5, run.config
+        assert run.summary["loss"] == 1.0, run.summary
+        assert list(run.summary["args"]) == ["--fast"], run.summary
+        assert run.user.username == "admin"
+        queued = wandb.Api().run_queue("admin", "lp").items[0]
+        assert queued.state == "finished"
+        """
+    )
+
+
+def test_what_does_not_start_fails_with_the_agent_s_reason(client: Client) -> None:
+    process_queue(client)
+    code = project(client, train=TRAIN)
+    client.wandb("launch", "-u", code, "-E", "python missing.py", "-q", "lp", "-p", "jobs",
+                 "-e", "admin", "-J", "train")  # fmt: skip
+    with agent(client, "-q", "lp"):
+        # The agent looks for the run for a minute before it gives the item up.
+        until(lambda: items(client, "lp")[0]["state"] == "FAILED", seconds=120)
+    (item,) = items(client, "lp")
+    whole = client.world.admin.ok("GET", f"/items/{item['id']}")
+    assert whole["failure"]["stage"] == "run"
+    assert "not successfully started" in whole["failure"]["message"]
+
+
+IMAGE = "runyard-test-wandb:1"
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image with a Python, the tracking client, and a script that uses it."""
+    if "RUNYARD_TEST_DOCKER" not in os.environ:
+        pytest.skip("set RUNYARD_TEST_DOCKER where a Docker engine may be used; CI does")
+    context = tmp_path_factory.mktemp("image")
+    for name in sorted(needs("wandb")):
+        for file in metadata.distribution(name).files or ():
+            source = Path(str(file.locate()))
+            if ".." not in file.parts and source.is_file():
+                target = context / "site" / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    (context / "train.py").write_text(TRAIN)
+    (context / "Dockerfile").write_text(
+        "FROM python:3.11-slim\nCOPY site /site\nCOPY train.py /train.py\n"
+        'ENV PYTHONPATH=/site\nENTRYPOINT ["python", "/train.py"]\n'
+    )
+    subprocess.run(
+        ["docker", "build", "-q", "-t", IMAGE, str(context)], check=True, capture_output=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )  # fmt: skip
+    return IMAGE
+
+
+def needs(name: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Return a distribution and all that it needs, by name."""
+    if name in known:
+        return known
+    known |= {name}
+    for text in metadata.requires(name) or ():
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+            known = needs(wanted.name, known)
+    return known
+
+
+@pytest.mark.docker
+def test_the_client_s_agent_runs_an_image_in_a_container(client: Client, image: str) -> None:
+    client.world.queue("boxes")
+    config = json.dumps({"overrides": {"run_config": {"lr": 2.0}, "args": ["--boxed"]}})
+    client.wandb("launch", "-d", image, "-q", "boxes", "-p", "p1", "-e", "admin", "-c", config)
+    here = client.url.replace("127.0.0.1", "localhost")  # then its containers share our network
+    with agent(client, "-q", "boxes", WANDB_BASE_URL=here):
+        until(lambda: items(client, "boxes")[0]["state"] in ("FINISHED", "FAILED"))
+    (item,) = items(client, "boxes")
+    assert item["state"] == "FINISHED", item
+    run_id = item["run"]["run_id"]
+    client.python(
+        f"""
+        import wandb
+
+        run = wandb.Api().run("admin/p1/{run_id}")
+        assert (run.state, run.summary["loss"]) == ("finished", 4.0), (run.state, run.summary)
+        assert list(run.summary["args"]) == ["--boxed"]
+        """
+    )
