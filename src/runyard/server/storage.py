@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from runyard.domain.errors import Conflict, Invalid
 from runyard.server.edge import SERVER, Edge, utc_now
@@ -14,8 +15,10 @@ from runyard.services import identities
 from runyard.services.call import Call
 from runyard.services.tracking import files
 from runyard.store.objects.base import Link, ObjectStore, blob_key, run_file_key
+from runyard.store.objects.gcs import GcsStore
 from runyard.store.objects.links import Signer
 from runyard.store.objects.local import LocalStore
+from runyard.store.objects.s3 import S3Store
 
 _AT_ONCE: Final = 16  # questions to an outside store
 
@@ -84,9 +87,23 @@ def open_store(settings: ServerSettings, clock: Callable[[], datetime] = utc_now
         Invalid: the address, or the extra that it needs is not installed.
     """
     if settings.files_url:
-        raise Invalid(f"files_url {settings.files_url!r} is neither s3://BUCKET nor gs://BUCKET")
+        return _outside(settings.files_url, settings.files_endpoint)
     assert settings.files_dir is not None
     return LocalStore(settings.files_dir / "objects", Signer(clock))
+
+
+def _outside(url: str, endpoint: str) -> ObjectStore:
+    parts = urlsplit(url)
+    stores: dict[str, type[S3Store] | type[GcsStore]] = {"s3": S3Store, "gs": GcsStore}
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc or ":" in parts.netloc)
+    if parts.scheme not in stores or not parts.netloc or not plain:
+        raise Invalid(
+            f"files_url {url!r} is neither s3://BUCKET/PREFIX nor gs://BUCKET/PREFIX",
+            hint="leave it empty to keep files in files_dir",
+        )
+    if endpoint and not endpoint.startswith(("https://", "http://")):
+        raise Invalid(f"files_endpoint {endpoint!r} is no address: https://HOST")
+    return stores[parts.scheme](parts.netloc, parts.path, endpoint)
 
 
 def _link_key(call: Call) -> str:
