@@ -10,11 +10,13 @@ from runyard.domain.runs import RunState
 from runyard.services import audit
 from runyard.services import runs as launched
 from runyard.services.call import Call
-from runyard.services.tracking import life, places, runs
+from runyard.services.tracking import history, life, places, runs
+from runyard.store.db import Row
 from runyard.store.tracking import runs as rows
 from runyard.store.values import to_ms
 
 _SETTABLE = (RunState.PENDING, RunState.FAILED)
+_STEPS = 2**63
 
 
 def stop(call: Call, entity: str, project: str, name: str) -> None:
@@ -67,3 +69,20 @@ def set_state(call: Call, entity: str, project: str, name: str, state: str) -> N
         life.relabel(call, row["pk"], RunState(state))
     except Conflict as error:
         raise Invalid(error.message, hint=error.hint) from error
+
+
+def rewind(
+    call: Call, entity: str | None, project: str | None, name: str, metric: str, value: float
+) -> Row:
+    """Take a run back to a step, to be logged anew from there; return its row.
+
+    Raises:
+        NotFound, Forbidden. Invalid: another metric than the step, or no step.
+    """
+    row = runs.find(call, entity, project, name, Action.TRACK)
+    if metric != "_step":
+        raise Invalid(f"metric {metric[:40]!r}: a run can be taken back by _step only")
+    if not 0 <= value < _STEPS or value != int(value):
+        raise Invalid(f"{value} is no step")
+    history.truncate_after(call, row["pk"], int(value))
+    return runs.by_pk(call, row["pk"])

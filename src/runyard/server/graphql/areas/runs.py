@@ -122,6 +122,14 @@ def _set_state(_: None, info: Info, input: Mapping[str, Any]) -> Source:
     return _done(input)
 
 
+def _rewind(_: None, info: Info, input: Mapping[str, Any]) -> Source:
+    row = ending.rewind(
+        context_of(info).call, input.get("entityName"), input.get("projectName"),
+        input["runName"], input["metricName"], input["metricValue"],
+    )  # fmt: skip
+    return {"rewoundRun": run_source(row)}
+
+
 def _done(input: Mapping[str, Any]) -> Source:
     return {"success": True, "clientMutationId": input.get("clientMutationId")}
 
@@ -175,6 +183,7 @@ AREA = Area(
             "stopRun": _stop,
             "deleteRun": _delete,
             "updateRunState": _set_state,
+            "rewindRun": _rewind,
         },
         "Project": {
             "run": _run,

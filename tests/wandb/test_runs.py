@@ -1,0 +1,148 @@
+"""Runs, as the real tracking client makes, resumes, finds, edits, stops and deletes them."""
+
+from __future__ import annotations
+
+import json
+
+from tests.wandb.conftest import Client
+
+
+def test_a_run_from_init_to_the_end_and_everything_it_says_of_itself(client: Client) -> None:
+    told = client.python("""
+        import json, math, wandb
+        run = wandb.init(project="p", name="first", notes="a note", tags=["x", "y"], group="g",
+                         job_type="train", config={"lr": 0.1, "deep": {"a": [1]}})
+        run.config["late"] = 3
+        run.log({"loss": 1.5})
+        run.summary["best"] = math.inf
+        run.tags += ("z",)
+        assert run.entity == "admin", run.entity
+        path = run.path
+        run.finish()
+
+        unnamed = wandb.init(project="p")
+        unnamed.finish()
+
+        r = wandb.Api().run(path)
+        r.config["bad"] = math.nan
+        r.update()
+        r = wandb.Api().run(path)
+        print(json.dumps({
+            "state": r.state, "name": r.name, "notes": r.notes, "tags": sorted(r.tags),
+            "group": r.group, "job_type": r.job_type, "lr": r.config["lr"],
+            "bad": math.isnan(r.config["bad"]), "deep": r.config["deep"], "late": r.config["late"],
+            "best": math.isinf(r.summary["best"]), "loss": r.summary["loss"],
+            "user": r.user.username, "raw": "_wandb" in r.rawconfig, "created": r.created_at[-1],
+            "unnamed": wandb.Api().run(unnamed.path).name, "path": path,
+        }))
+        """)
+    found = json.loads(told.splitlines()[-1])
+    path, unnamed = found.pop("path"), found.pop("unnamed")
+    assert found == {
+        "state": "finished", "name": "first", "notes": "a note", "tags": ["x", "y", "z"],
+        "group": "g", "job_type": "train", "lr": 0.1, "bad": True, "deep": {"a": [1]}, "late": 3,
+        "best": True, "loss": 1.5, "user": "admin", "raw": True, "created": "Z",
+    }  # fmt: skip
+    assert unnamed.count("-") == 2
+    assert unnamed.endswith("-2")
+    shown = client.world.admin.ok("GET", f"/runs/{path}")
+    assert (shown["status"], shown["tags"], shown["group"]) == ("Finished", ["x", "y", "z"], "g")
+    assert (shown["config"]["bad"], shown["summary"]["best"]) == ("NaN", "Infinity")
+    assert "_wandb" not in shown["config"]
+
+
+def test_resuming_in_every_way(client: Client) -> None:
+    client.python("""
+        import wandb
+        from wandb.errors import UsageError
+
+        def log(n, **how):
+            run = wandb.init(project="p", **how)
+            start = run.starting_step
+            for i in range(n):
+                run.log({"i": start + i})
+            run.finish(exit_code=how.get("id") == "bad" and 1 or 0)
+            return start
+
+        assert log(3, id="a", resume="allow", config={"lr": 1}, tags=["t"]) == 0
+        assert log(2, id="a", resume="allow") == 3
+        assert log(1, id="a", resume="must") == 5
+        r = wandb.Api().run("p/a")
+        assert (r.state, r.lastHistoryStep, r.config["lr"], r.tags) == ("finished", 5, 1, ["t"])
+        for id, how in (("a", "never"), ("none", "must")):
+            try:
+                wandb.init(project="p", id=id, resume=how)
+            except UsageError as error:
+                print(how, error)
+            else:
+                raise AssertionError(how)
+        assert log(1, id="bad") == 0
+        assert wandb.Api().run("p/bad").state == "failed"
+        """)
+    client.python("""
+        import wandb
+
+        with wandb.init(project="p", id="a", resume_from="a?_step=2") as run:
+            run.log({"i": 7})
+        r = wandb.Api().run("p/a")
+        assert [row["i"] for row in r.scan_history()] == [0, 1, 2, 7], list(r.scan_history())
+        assert r.lastHistoryStep == 3
+        """)
+
+
+def test_finding_editing_relabelling_and_deleting(client: Client) -> None:
+    client.python("""
+        import wandb
+        from wandb.apis.public import Run
+
+        for n in range(3):
+            with wandb.init(project="p", id=f"r{n}", name=f"run {n}", tags=[f"t{n % 2}"],
+                            config={"lr": n / 10, "opt": {"name": "adam"}}) as run:
+                run.log({"loss": 5 - n})
+        api = wandb.Api()
+        ids = lambda **q: [r.id for r in wandb.Api().runs("admin/p", **q)]
+        assert ids() == ["r0", "r1", "r2"]
+        assert ids(order="-created_at", per_page=1) == ["r2", "r1", "r0"]
+        assert ids(order="+summary_metrics.loss", per_page=2) == ["r2", "r1", "r0"]
+        assert ids(filters={"config.lr.value": {"$gte": 0.1}}) == ["r1", "r2"]
+        assert ids(filters={"config.opt.name": "adam", "tags": "t1"}) == ["r1"]
+        assert ids(filters={"$or": [{"display_name": "run 0"}, {"summary_metrics.loss": 3}]}) == ["r0", "r2"]
+        assert ids(filters={"state": "finished", "display_name": {"$regex": "^run [12]$"}}) == ["r1", "r2"]
+        assert len(api.runs("admin/p", filters={"tags": {"$in": ["t0"]}})) == 2
+        try:
+            api.runs("admin/none")[0]
+        except ValueError as error:
+            print(error)
+        else:
+            raise AssertionError
+
+        r = api.run("admin/p/r0")
+        r.name, r.notes, r.tags, r.group = "renamed", "n", ["new"], "g2"
+        r.config["lr"] = 7
+        r.summary["extra"] = 1
+        r.update()
+        r = wandb.Api().run("admin/p/r0")
+        assert (r.name, r.notes, r.tags, r.group, r.state) == ("renamed", "n", ["new"], "g2", "finished")
+        assert (r.config["lr"], r.config["opt"], r.summary["extra"]) == (7, {"name": "adam"}, 1)
+        assert r.summary["loss"] == 5 and "_wandb" in r.rawconfig
+
+        made = Run.create(api, run_id="later", project="p", entity="admin", state="pending")
+        assert made.state == "pending" or wandb.Api().run("admin/p/later").state == "pending"
+        assert wandb.Api().run("admin/p/later").update_state("failed")
+        assert wandb.Api().run("admin/p/later").state == "failed"
+        assert wandb.Api().run("admin/p/later").update_state("pending")
+
+        gone = api.run("admin/p/r1")
+        gone.delete()
+        gone.delete()
+        assert ids() == ["r0", "r2", "later"]
+        try:
+            wandb.Api().run("admin/p/r1")
+        except Exception as error:
+            assert "r1" in str(error), error
+        else:
+            raise AssertionError
+        with wandb.init(project="p", id="r1") as run:
+            run.log({"a": 1})
+        assert wandb.Api().run("admin/p/r1").config == {}
+        """)
