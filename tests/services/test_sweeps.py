@@ -17,7 +17,7 @@ from runyard.services.sweeps import agents, bayes, defining, finding, listing, y
 from runyard.services.sweeps.agents import Command
 from runyard.services.sweeps.defining import Told
 from runyard.services.sweeps.suggesting import best_of
-from runyard.services.tracking import life, places
+from runyard.services.tracking import life, places, streaming
 from runyard.services.tracking.upserting import Told as RunTold
 from runyard.services.tracking.upserting import upsert
 from runyard.store import items
@@ -70,6 +70,12 @@ class Sweep:
         self.begin(run, **summary)
         self.end(run)
         return args
+
+    def log(self, run: str, losses: list[float]) -> None:
+        lines = [json.dumps({"_step": n, "loss": loss}) for n, loss in enumerate(losses)]
+        said = streaming.said(history=(0, lines), events=None, console=None, summary=None)
+        limits = streaming.Limits(1 << 20, 1 << 20)
+        streaming.take(self.yard.call(self.actor), "ann", PROJECT, run, said, limits)
 
     def pk(self, run: str) -> str:
         (row,) = rows.runs_named(self.yard.tx, self.id, [run])
@@ -237,6 +243,27 @@ def test_the_best_value_is_kept(yard: Yard) -> None:
     assert best_of(yard.call(), sweep.row, metric) == 1.0
     sweep.do(agent, loss=0.5)  # not yet noted: no agent has asked since
     assert best_of(yard.call(), sweep.row, metric) == 0.5
+
+
+def test_hyperband_ends_what_falls_behind_and_remembers_the_rungs(yard: Yard) -> None:
+    config = RANDOM + "early_terminate: {type: hyperband, min_iter: 2, eta: 2}\n"
+    sweep = Sweep(yard, config)
+    going = {}
+    for losses in ([5.0, 1.0], [5.0, 2.0], [5.0, 3.0], [5.0]):
+        agent = sweep.agent()
+        run, _ = sweep.ask(agent)
+        sweep.begin(run)
+        sweep.log(run, losses)
+        going[agent] = run
+    # Each is measured by those that came to the rung before it; the better half goes on.
+    runs = list(going.values())
+    for _ in range(2):
+        told = [sweep.beat(agent, run) for agent, run in going.items()]
+        stops = [[{"type": "stop", "run_id": run}] for run in runs]
+        assert told == [[], stops[1], stops[2], []]
+    (stopped,) = rows.runs_named(yard.tx, sweep.id, [runs[2]])
+    assert "stopped early" in stopped["reason"]
+    assert sorted(rows.bests_at(yard.tx, sweep.id, [2, 4])[2]) == [1.0, 2.0, 3.0]
 
 
 def test_bayes_learns_from_what_has_ended(yard: Yard) -> None:

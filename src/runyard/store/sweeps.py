@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.domain.runs import RunState
 from runyard.store import tables as t
@@ -90,13 +91,6 @@ _FILTERED_RUNS: Final[Columns] = {
     "created_at": _R.created_at,
     "sweep": t.sweeps.c.name,
 }
-_C = t.line_chunks.c
-_CHUNKS: Final = (
-    select(_C.start, _C.data)
-    .where(_C.run_id == bindparam("run"), _C.kind == "history", _C.start > bindparam("after"))
-    .order_by(_C.start)
-    .limit(20)
-)
 
 
 def named(tx: Tx, project_id: str, name: str) -> Row | None:
@@ -299,8 +293,10 @@ def rungs_of(tx: Tx, sweep_id: str, run_id: str) -> dict[int, float]:
 
 
 def add_rungs(tx: Tx, sweep_id: str, run_id: str, bests: Mapping[int, float]) -> None:
+    """Write down what a run had at rungs, for those at which nothing is known of it."""
+    dialect = postgresql if tx.is_postgres else sqlite
     tx.run(
-        insert(t.sweep_rungs),
+        dialect.insert(t.sweep_rungs).on_conflict_do_nothing(),
         [
             {"sweep_id": sweep_id, "rung": rung, "run_id": run_id, "best": best}
             for rung, best in bests.items()
@@ -315,15 +311,3 @@ def bests_at(tx: Tx, sweep_id: str, rungs: Sequence[int]) -> dict[int, list[floa
     for row in tx.all(found):
         bests[row["rung"]].append(row["best"])
     return bests
-
-
-def history_chunks(tx: Tx, run_id: str) -> Iterator[bytes]:
-    """Yield the rows of a run's history, in order, some at a time."""
-    after = -1
-    while True:
-        rows = tx.all(_CHUNKS, {"run": run_id, "after": after})
-        for row in rows:
-            yield bytes(row["data"])
-        if not rows:
-            return
-        after = rows[-1]["start"]
