@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .conftest import Client
+import os
+
+from .conftest import PYTHON, Client
 
 PLACE = {"WANDB_ENTITY": "admin", "WANDB_PROJECT": "search"}
 
@@ -65,3 +67,65 @@ def test_a_sweep_is_made_moved_and_read(client: Client) -> None:
     client.wandb("sweep", "--cancel", path, env=PLACE)
     told = client.wandb("sweep", "--stop", path, env=PLACE, ok=False)
     assert "already canceled" in told
+
+
+def test_an_agent_in_the_program_goes_through_a_grid(client: Client) -> None:
+    client.python(
+        """
+        import wandb
+        from wandb.agents.pyagent import Agent
+        Agent.HEARTBEAT_SLEEP_SECONDS = 0.2
+        seen = []
+
+        def train():
+            with wandb.init() as run:
+                seen.append((run.config.x, run.config["o"]["y"], run.sweep_id))
+                for step in range(3):
+                    run.log({"loss": run.config.x * 10 + run.config["o"]["y"] + step})
+
+        sweep = wandb.sweep({
+            "method": "grid", "metric": {"name": "loss", "goal": "minimize"},
+            "parameters": {"x": {"values": [3, 1, 2]},
+                           "o": {"parameters": {"y": {"values": [7, 8, 9]}}}},
+        }, project="search", entity="admin")
+        wandb.agent(sweep, function=train, project="search", entity="admin", count=9)
+        assert sorted(seen) == [(x, y, sweep) for x in (1, 2, 3) for y in (7, 8, 9)], seen
+        found = wandb.Api().sweep("admin/search/" + sweep)
+        assert found.expected_run_count == 9
+        assert len(found.runs) == 9
+        assert {r.state for r in found.runs} == {"finished"}
+        best = found.best_run()
+        assert best.config["x"] == 1 and best.config["o"] == {"y": 7}, best.config
+        assert best.summary["loss"] == 19, best.summary
+        assert found._attrs["bestLoss"] == 19, found._attrs
+        """,
+        env=PLACE,
+    )
+
+
+def test_an_agent_runs_a_command_with_macros(client: Client) -> None:
+    (client.directory / "train.py").write_text(
+        "import sys, wandb\n"
+        "with wandb.init() as run:\n"
+        "    run.log({'loss': run.config.x})\n"
+        "    run.summary['argv'] = ' '.join(sys.argv[1:])\n"
+    )
+    (client.directory / "sweep.yaml").write_text(
+        "program: train.py\nmethod: random\nrun_cap: 2\nparameters: {x: {min: 0.0, max: 1.0}}\n"
+        "command: ['${env}', '${interpreter}', '${program}', '--fixed', '${args_no_equals}']\n"
+    )
+    told = client.wandb("sweep", "sweep.yaml", env=PLACE)
+    name = told.split("Creating sweep with ID: ")[1].split()[0]
+    path = os.pathsep.join([os.path.dirname(PYTHON), os.environ["PATH"]])
+    client.wandb("agent", f"admin/search/{name}", env=PLACE | {"PATH": path})
+    client.python(
+        f"""
+        import wandb
+        sweep = wandb.Api().sweep("admin/search/{name}")
+        assert sweep.state == "FINISHED", sweep.state
+        runs = list(sweep.runs)
+        assert [r.state for r in runs] == ["finished"] * 2, runs
+        for run in runs:
+            assert run.summary["argv"] == f"--fixed --x {{run.config['x']}}", run.summary
+        """
+    )
