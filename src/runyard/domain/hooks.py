@@ -31,10 +31,12 @@ class Event(StrEnum):
     QUEUE_NO_AGENT = "queue.no_agent"
     AGENT_LOST = "agent.lost"
     AGENT_SET_ASIDE = "agent.set_aside"
+    RUN_ALERT = "run.alert"
 
     @property
     def is_of_item(self) -> bool:
-        return self.value.startswith("item.")
+        """Whether it has an author, who may want to be told of their own only."""
+        return self.value.startswith(("item.", "run."))
 
 
 class HookKind(StrEnum):

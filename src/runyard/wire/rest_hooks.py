@@ -113,7 +113,8 @@ class NotedAgent(Out):
 class Notification(Out):
     """What a webhook gets as its body. `text` is one sentence for people, and for chats.
 
-    `id` is the same for the same event, sent again. `queue` is null for events of agents.
+    `id` is the same for the same event, sent again. `queue` is null for events of agents. `run` is
+    that of an alert; of an item it is in `item`.
     """
 
     id: str
@@ -127,6 +128,7 @@ class Notification(Out):
     waiting: int | None = None
     item: NotedItem | None = None
     agent: NotedAgent | None = None
+    run: NotedRun | None = None
 
 
 class TestOut(Out):

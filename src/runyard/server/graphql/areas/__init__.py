@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from runyard.server.graphql.areas import (
+    alerts,
     artifact_writing,
     artifacts,
     files,
@@ -20,6 +21,7 @@ from runyard.server.graphql.context import Area
 AREAS: Final[tuple[Area, ...]] = (
     people.AREA,
     projects.AREA,
+    alerts.AREA,
     runs.AREA,
     history.AREA,
     files.AREA,
