@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from runyard.services import accounts, agents, jobs, leasing, queues, runs, swee
 from runyard.services.launching import agents as clients
 from runyard.services.launching import looking, popping, pushing
 from runyard.services.launching import queues as client_queues
+from runyard.services.tracking import life
 from runyard.store import attempts, launching, views
 from runyard.store import tables as t
 from runyard.store.values import to_ms
@@ -321,6 +323,45 @@ def test_a_failure_is_kept_with_its_stage_and_files_and_retried_as_the_policy_sa
     assert (row["state"], row["failure_stage"]) == ("FAILED", "build")
     assert row["failure_message"] == "no base\ufffdimage"
     assert files[0] in row["failure_detail"]
+
+
+def test_a_job_that_says_it_failed_is_retried_as_the_policy_says(yard):
+    queues.edit(yard.call(), "ann", "q", policy={"retry": [{"exit_codes": [3], "at_most": 1}]})
+    item, agent = push(yard), register(yard)
+    found = claimed(yard, agent)
+    pk = yard.row(item)["run_pk"]
+    life.began(yard.call(), pk)
+    assert yard.states(item) == ("CLAIMED", "running")
+    life.said_end(yard.call(), pk, 3)
+    life.said_end(yard.call(), pk, 3)  # the answer was lost
+    assert yard.states(item) == ("PENDING", "pending")
+    assert not popping.fail(yard.call(), found.id, "late", "run", [])
+    claimed(yard, agent)
+    life.began(yard.call(), pk)
+    life.said_end(yard.call(), pk, 3)
+    assert yard.states(item) == ("FINISHED", "failed")
+
+
+def test_a_program_s_end_is_the_item_s(yard):
+    item, agent = push(yard), register(yard)
+    claimed(yard, agent)
+    pk = yard.row(item)["run_pk"]
+    life.began(yard.call(), pk)
+    life.said_end(yard.call(), pk, 0)
+    assert yard.states(item) == ("FINISHED", "finished")
+    row = attempts.get(yard.tx, item, 1)
+    assert row is not None
+    assert row["ended_at"] == to_ms(yard.now)
+
+
+def test_a_program_that_falls_silent_fails_its_item(yard):
+    item, agent = push(yard), register(yard)
+    claimed(yard, agent)
+    life.began(yard.call(), yard.row(item)["run_pk"])
+    yard.later(minutes=10)
+    clients.look(yard.call(), agent)  # the agent lives on
+    life.crash_silent(yard.call(), timedelta(minutes=5))
+    assert yard.states(item) == ("FAILED", "crashed")
 
 
 def test_warnings_are_kept_once(yard):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from runyard.domain.errors import Invalid
 from runyard.domain.items import MOVES, Failure, Item, ItemState, Stage
@@ -16,6 +17,8 @@ from runyard.domain.policy import QueuePolicy
 from runyard.domain.retries import RetryRule
 from runyard.domain.runs import Run, RunState
 from runyard.domain.workloads import Observation, Phase
+
+_NO_RULES: Final = QueuePolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +59,27 @@ def observed(
 
 
 def said_end(
-    item: Item, run: Run, exit_code: int, now: datetime, *, is_ours: bool, preempting: bool = False
+    item: Item,
+    run: Run,
+    exit_code: int,
+    now: datetime,
+    *,
+    is_ours: bool,
+    preempting: bool = False,
+    policy: QueuePolicy = _NO_RULES,
 ) -> Outcome:
     """Follow the program's word on its end. `is_ours`: an agent of ours would see the end, too.
 
-    The tracking client's own agent tells no end, so the item ends by the program's. What waits
-    was run before, or was started by hand, and will be run.
+    The tracking client's own agent tells no end, so the item ends by the program's, or is retried
+    as its queue's policy says. What waits was run before, or was started by hand, and will be run.
     """
     if item.state is not ItemState.CLAIMED:
         return Outcome(item, run.said(exit_code) if run.state is RunState.RUNNING else run)
     if is_ours:
         return Outcome(item, run.started(now).said(exit_code))
+    if exit_code != 0 and not preempting:
+        seen = Observation(Phase.EXITED, exit_code)
+        return _exited(item, run.started(now).said(exit_code), seen, policy, now)
     return Outcome(item.finished(now), ended_alone(run, exit_code, now, preempting=preempting))
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from runyard.domain import outcomes, wandb_specs
 from runyard.domain.access import Action, Kind
 from runyard.domain.errors import Forbidden, NotFound
-from runyard.domain.items import ItemState
+from runyard.domain.items import MOVES, ItemState
 from runyard.domain.queues import DEFAULT_QUEUE, Queue
 from runyard.domain.workloads import Observation, Phase
 from runyard.services import following, submitting
@@ -105,7 +105,7 @@ def _given_back(call: Call, queue: Queue, pushed: wandb_specs.Pushed) -> Queued 
     pair = items.locked(call.tx, [item_id]).get(item_id) if item_id else None
     if pair is None or pair.item.queue_id != queue.id:
         return None
-    if pair.item.state is ItemState.PENDING and pair.item.requeues >= pushed.resumes:
+    if pair.item.state in MOVES and pair.item.requeues >= pushed.resumes:  # said before
         return Queued(pair.item.id, wandb_specs.told(pair.spec, requeues=pair.item.requeues))
     if pair.item.state is not ItemState.CLAIMED or not _is_held_by_caller(call, pair):
         return None

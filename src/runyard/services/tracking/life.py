@@ -55,7 +55,13 @@ def said_end(call: Call, run_pk: str, exit_code: int) -> None:
         call,
         run_pk,
         with_item=lambda pair, ours: outcomes.said_end(
-            pair.item, pair.run, exit_code, call.now, is_ours=ours, preempting=preempting
+            pair.item,
+            pair.run,
+            exit_code,
+            call.now,
+            is_ours=ours,
+            preempting=preempting,
+            policy=pair.policy,
         ),
         alone=lambda run: outcomes.ended_alone(run, exit_code, call.now, preempting=preempting),
     )
