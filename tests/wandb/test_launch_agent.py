@@ -9,16 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
+from tests.http.conftest import Caller, World, world
+
 from .conftest import PYTHON, Client
+
+__all__ = ["world"]
 
 TRAIN = """
 import sys
@@ -98,7 +104,6 @@ def test_the_client_s_agent_runs_a_job_from_push_to_end(client: Client) -> None:
         assert process.wait(40) == 0
     (listed,) = client.world.admin.ok("GET", "/agents?entity=admin")["data"]
     assert listed["status"] == "KILLED"
-    assert os.environ.get("NEVER", "") == ""
     told = (client.directory / "agent.log").read_text()
     assert "ryr_" not in told  # the run's own key is nobody else's to read
     client.python(
@@ -129,6 +134,115 @@ def test_what_does_not_start_fails_with_the_agent_s_reason(client: Client) -> No
     whole = client.world.admin.ok("GET", f"/items/{item['id']}")
     assert whole["failure"]["stage"] == "run"
     assert "not successfully started" in whole["failure"]["message"]
+
+
+POP = """mutation popFromRunQueue($entity: String!, $queue: String!, $agent: ID) {
+  popFromRunQueue(input: {entityName: $entity, projectName: "model-registry", queueName: $queue,
+                          launchAgentId: $agent}) { runQueueItemId runSpec } }"""
+ACK = """mutation ackRunQueueItem($item: ID!, $run: String!) {
+  ackRunQueueItem(input: {runQueueItemId: $item, runName: $run}) { success } }"""
+AGENT = """mutation createLaunchAgent($entity: String!, $queues: [ID!]!) {
+  createLaunchAgent(input: {entityName: $entity, projectName: "model-registry", hostname: "h",
+                            runQueues: $queues}) { launchAgentId } }"""
+QUEUES = """query ProjectRunQueues($entity: String!) {
+  project(entityName: $entity, name: "model-registry") { id runQueues { id name } } }"""
+ITEM = """query GetRunQueueItem($entity: String!, $queue: String!, $item: ID!) {
+  project(name: "model-registry", entityName: $entity) { runQueue(name: $queue) {
+    runQueueItem(id: $item) { id state associatedRunId launchAgentId runSpec
+      error { message stage } warnings { message } } } } }"""
+
+
+def ask(who: Caller, document: str, **variables: Any) -> Any:
+    body = {"query": document, "variables": variables}
+    answer = who("POST", "/graphql", json=body, headers=basic(who)).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+def basic(who: Caller) -> dict[str, str]:
+    return {"Authorization": "Basic " + b64encode(f"api:{who.key}".encode()).decode()}
+
+
+def register(world: World, queue: str = "q") -> str:
+    found = ask(world.admin, QUEUES, entity="admin")["project"]["runQueues"]
+    ids = [one["id"] for one in found if one["name"] == queue]
+    made = ask(world.admin, AGENT, entity="admin", queues=ids)
+    return str(made["createLaunchAgent"]["launchAgentId"])
+
+
+def test_ours_and_theirs_empty_one_queue_at_once_and_take_each_item_once(live: World) -> None:
+    live.queue()
+    made = [item["id"] for item in live.submit(60)]
+    taken: list[str] = []
+
+    def theirs() -> None:
+        who = register(live)
+        while (popped := pop(live.admin, who)) is not None:
+            item, run = popped["runQueueItemId"], popped["runSpec"]["run_id"]
+            done = ask(live.admin, ACK, item=item, run=run)["ackRunQueueItem"]["success"]
+            taken.extend([item.partition("-")[0]] if done else [])
+
+    def ours(name: str) -> None:
+        who = live.agent(name)
+        while held := who.poll(2)["leased"]:
+            moved = who.move(*(who.to("claim", one) for one in held))
+            taken.extend(
+                one["item_id"] for one, m in zip(held, moved, strict=True) if not m["code"]
+            )
+
+    threads = [Thread(target=theirs) for _ in range(3)]
+    threads += [Thread(target=ours, args=(f"ours-{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(made)
+
+
+def pop(who: Caller, agent_id: str, queue: str = "q") -> Any:
+    return ask(who, POP, entity="admin", queue=queue, agent=agent_id)["popFromRunQueue"]
+
+
+def test_T15_a_run_s_token_sees_the_items_of_its_project_and_takes_none(world: World) -> None:
+    world.queue()
+    world.queue("other")
+    (item,) = world.submit(1)
+    (foreign,) = world.submit(1, queue="admin/other")
+    agent_id = register(world)
+    popped = pop(world.admin, agent_id)
+    run = world.caller(popped["runSpec"]["_wandb_api_key"])
+    project = ask(run, QUEUES, entity="admin")["project"]
+    assert [one["name"] for one in project["runQueues"]] == ["q"]
+    seen = ask(run, ITEM, entity="admin", queue="q", item=item["id"])["project"]["runQueue"]
+    assert seen["runQueueItem"]["state"] == "LEASED"
+    hidden = ask(run, ITEM, entity="admin", queue="other", item=foreign["id"])["project"]
+    assert hidden["runQueue"] is None
+    for document, variables in (
+        (POP, {"entity": "admin", "queue": "q", "agent": agent_id}),
+        (AGENT, {"entity": "admin", "queues": [project["runQueues"][0]["id"]]}),
+    ):
+        answer = run("POST", "/graphql", json={"query": document, "variables": variables})
+        assert answer.status_code in (403, 404), answer.text
+    body = {"query": ACK, "variables": {"item": popped["runQueueItemId"], "run": item["id"]}}
+    answer = run("POST", "/graphql", json=body).json()
+    assert answer["data"]["ackRunQueueItem"]["success"] is False
+
+
+def test_an_item_is_read_by_either_of_its_ids(world: World) -> None:
+    world.queue()
+    (item,) = world.submit(1)
+    popped = pop(world.admin, register(world))
+    fenced = popped["runQueueItemId"]
+    assert ask(world.admin, ACK, item=fenced, run=popped["runSpec"]["run_id"])["ackRunQueueItem"]
+    for item_id in (fenced, item["id"]):
+        found = ask(world.admin, ITEM, entity="admin", queue="q", item=item_id)
+        seen = found["project"]["runQueue"]["runQueueItem"]
+        assert (seen["id"], seen["state"]) == (item["id"], "CLAIMED")
+        assert seen["associatedRunId"] == popped["runSpec"]["run_id"]
+        assert "_wandb_api_key" not in seen["runSpec"]
+        assert (seen["error"], seen["warnings"]) == (None, [])
+    gone = ask(world.admin, ITEM, entity="admin", queue="q", item="nothing")
+    assert gone["project"]["runQueue"]["runQueueItem"] is None
 
 
 IMAGE = "runyard-test-wandb:1"
