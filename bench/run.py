@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.results import Row, machine
 from harness.table import render
-from measures import floors, footprint, output, policies, starting, traffic, waiting
+from measures import floors, footprint, output, policies, starting, tracking, traffic, waiting
 from measures.floors import Floors
 
 MEASURES: dict[str, Callable[[Floors], list[Row]]] = {
@@ -25,6 +25,7 @@ MEASURES: dict[str, Callable[[Floors], list[Row]]] = {
     "start": starting.rows,
     "traffic": traffic.rows,
     "policies": policies.rows,
+    "tracking": tracking.rows,
     "memory": footprint.rows,
     "idle": waiting.idle_rows,
     "waiting": waiting.rows,
