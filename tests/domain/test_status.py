@@ -25,6 +25,9 @@ I, R = ItemState, RunState  # noqa: E741
         (I.CANCELLED, R.KILLED, {}, "Killed"),
         (None, R.RUNNING, {}, "Running"),
         (None, R.PENDING, {}, "Starting"),
+        (None, R.PREEMPTED, {}, "Preempted"),
+        (I.FINISHED, R.RUNNING, {}, "Running"),  # resumed by its program
+        (I.FAILED, R.RUNNING, {"stopping": True}, "Stopping"),
     ],
 )
 def test_what_people_see(item, run, more, seen):

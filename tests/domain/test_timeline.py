@@ -13,6 +13,7 @@ from runyard.domain.timeline import (
     Part,
     Stretch,
     Try,
+    ended_as,
     failure_class,
     stretches,
 )
@@ -167,3 +168,19 @@ def test_a_failure_has_a_stage_and_a_reason_from_a_list(
     ending: Ending, stage: str | None, last: Try | None, expected: object
 ) -> None:
     assert failure_class(ending, stage, last) == expected
+
+
+@pytest.mark.parametrize(
+    ("run", "item", "ending"),
+    [
+        ("finished", "FINISHED", Ending.FINISHED),
+        ("failed", "FINISHED", Ending.FAILED),
+        ("running", "FINISHED", Ending.FINISHED),  # its program goes on, resumed by hand
+        ("running", "FAILED", Ending.FAILED),
+        ("preempted", "CANCELLED", Ending.KILLED),
+    ],
+)
+def test_how_it_ended_is_known_also_when_its_run_goes_on(
+    run: str, item: str, ending: Ending
+) -> None:
+    assert ended_as(run, item) is ending

@@ -116,6 +116,13 @@ class Tale:
     def last(self) -> Try | None:
         return self.tries[max(self.tries)] if self.tries else None
 
+    @property
+    def ending(self) -> Ending:
+        """How it ended, once its item is over."""
+        if self.is_expired and not self.tries:
+            return Ending.EXPIRED
+        return ended_as(self.run_state, self.events[-1].became if self.events else "")
+
     def stretches(self) -> list[Stretch]:
         return stretches(self.events, self.tries, self.run_state, is_expired=self.is_expired)
 
@@ -210,7 +217,7 @@ class _Walk:
                 return Ending.GIVEN_BACK if waits else self._returned(event)
             case ItemState.CANCELLED if self._is_expired:
                 return Ending.EXPIRED
-        return _ENDINGS.get(self._run_state, Ending.FAILED)
+        return ended_as(self._run_state, event.became)
 
     def _returned(self, event: Event) -> Ending:
         tried = self._tries.get(self._claims)
@@ -225,6 +232,18 @@ _ENDINGS: Final[Mapping[str, Ending]] = {
     RunState.KILLED: Ending.KILLED,
     RunState.CRASHED: Ending.CRASHED,
 }
+# Where the run's program went on after its item had ended, only the item still tells of the end.
+_ITEM_ENDINGS: Final[Mapping[str, Ending]] = {
+    ItemState.FINISHED: Ending.FINISHED,
+    ItemState.CANCELLED: Ending.KILLED,
+}
+
+
+def ended_as(run_state: str, item_state: str) -> Ending:
+    """Return how a submission ended whose item is over."""
+    return _ENDINGS.get(run_state) or _ITEM_ENDINGS.get(item_state, Ending.FAILED)
+
+
 _SIGNALS: Final = 128  # exit codes above it stand for a signal
 
 

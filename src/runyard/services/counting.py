@@ -129,7 +129,7 @@ def _returned(place: tuple[str, str, str], ending: Ending) -> list[Fact]:
 
 
 def _ended(place: tuple[str, str, str], tale: Tale) -> list[Fact]:
-    ending = Ending.EXPIRED if tale.is_expired and not tale.tries else Ending(tale.run_state)
+    ending = tale.ending
     facts = [Fact("ended", *place, (ending,))]
     if failure := failure_class(ending, tale.stage, tale.last):
         facts.append(Fact("failure", *place, failure))
