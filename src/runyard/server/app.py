@@ -48,6 +48,7 @@ from runyard.server.artifact_files import ArtifactFiles
 from runyard.server.auth import Door, Gate, Keys, inventory
 from runyard.server.edge import SERVER, Edge, utc_now
 from runyard.server.file_stream import FileStream
+from runyard.server.garbage import EVERY, Collector
 from runyard.server.graphql.context import Parts
 from runyard.server.graphql.route import GraphqlRoute
 from runyard.server.guard import BodyLimit, Guard, Outermost
@@ -88,6 +89,7 @@ class Server:
         self.files = Files(settings.files_dir)
         self.storage = Storage(open_store(settings, clock), settings)
         self.parts = Parts(self.edge, self.storage, settings)
+        self.collector = Collector(self.edge, self.storage, self.metrics, settings)
         self.notifier = create_notifier(self.edge, self.metrics, settings)
         self.monitor = Monitor(self.edge, self.hub, self.metrics, settings)
         self.api = self._routes()
@@ -181,6 +183,7 @@ class Server:
         tasks = [
             asyncio.create_task(every(FLUSH_EVERY, lambda: note_life(self.presence, self.keys))),
             asyncio.create_task(every(self.settings.sweep_interval_s, self.sweeper.run_once)),
+            asyncio.create_task(every(EVERY, self.collector.run_once)),
             *(asyncio.create_task(task) for task in self.notifier.tasks()),
             *(asyncio.create_task(task) for task in self.monitor.tasks()),
         ]

@@ -134,6 +134,8 @@ runs = Table(
     Index("ix_runs_author", "author_id", "id"),
     Index("ix_runs_sweep", "sweep_id", "id", sqlite_where=text("sweep_id IS NOT NULL"),
           postgresql_where=text("sweep_id IS NOT NULL")),
+    Index("ix_runs_deleted", "deleted_at", sqlite_where=text("deleted_at IS NOT NULL"),
+          postgresql_where=text("deleted_at IS NOT NULL")),
 )  # fmt: skip
 
 _waits = text("state = 'PENDING' AND parked IS NULL")
