@@ -52,6 +52,7 @@ from runyard.server.garbage import EVERY, Collector
 from runyard.server.graphql.context import Parts
 from runyard.server.graphql.route import GraphqlRoute
 from runyard.server.guard import BodyLimit, Guard, Outermost
+from runyard.server.job_mirror import EVERY_S, JobMirror
 from runyard.server.metrics import Metrics
 from runyard.server.monitoring import Monitor
 from runyard.server.notifying import create_notifier
@@ -89,6 +90,7 @@ class Server:
         self.files = Files(settings.files_dir)
         self.storage = Storage(open_store(settings, clock), settings)
         self.parts = Parts(self.edge, self.storage, settings)
+        self.job_mirror = JobMirror(self.edge, self.storage.store, self.files)
         self.collector = Collector(self.edge, self.storage, self.metrics, settings)
         self.notifier = create_notifier(self.edge, self.metrics, settings)
         self.monitor = Monitor(self.edge, self.hub, self.metrics, settings)
@@ -124,7 +126,7 @@ class Server:
         rest_operating.add(app, self.edge)
         rest_runs.add(app, self.edge)
         rest_secrets.add(app, self.edge)
-        rest_jobs.add(app, self.edge, self.files, self.settings)
+        rest_jobs.add(app, self.edge, self.files, self.settings, self.job_mirror)
         rest_agents.add(app, self.edge)
         rest_usage.add(app, self.edge)
         rest_hooks.add(app, self.edge, self.notifier)
@@ -183,6 +185,7 @@ class Server:
         tasks = [
             asyncio.create_task(every(FLUSH_EVERY, lambda: note_life(self.presence, self.keys))),
             asyncio.create_task(every(self.settings.sweep_interval_s, self.sweeper.run_once)),
+            asyncio.create_task(every(EVERY_S, self.job_mirror.run_once)),
             asyncio.create_task(every(EVERY, self.collector.run_once)),
             *(asyncio.create_task(task) for task in self.notifier.tasks()),
             *(asyncio.create_task(task) for task in self.monitor.tasks()),
@@ -196,6 +199,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.monitor.close()
+            await self.job_mirror.close()
             await note_life(self.presence, self.keys)
             if listener is not None:
                 await anyio.to_thread.run_sync(listener.stop)

@@ -12,6 +12,7 @@ from runyard.domain.jobs import JobRef
 from runyard.server import shapes
 from runyard.server.auth import Body, opens
 from runyard.server.edge import Edge
+from runyard.server.job_mirror import JobMirror
 from runyard.server.nesting import check_depth
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
 from runyard.server.settings import ServerSettings
@@ -23,12 +24,14 @@ Named = Annotated[str, Path(max_length=128)]
 _AT_ONCE = 1 << 20  # bytes gathered before a thread hashes and writes them
 
 
-def add(app: FastAPI, edge: Edge, files: Files, settings: ServerSettings) -> None:
-    _add_jobs(app, edge)
+def add(
+    app: FastAPI, edge: Edge, files: Files, settings: ServerSettings, mirror: JobMirror
+) -> None:
+    _add_jobs(app, edge, mirror)
     _add_blobs(app, edge, files, settings)
 
 
-def _add_jobs(app: FastAPI, edge: Edge) -> None:
+def _add_jobs(app: FastAPI, edge: Edge, mirror: JobMirror) -> None:
     @app.get("/api/v1/jobs", tags=["jobs"])
     @opens(Kind.USER)
     async def list_jobs(
@@ -95,6 +98,7 @@ def _add_jobs(app: FastAPI, edge: Edge) -> None:
                 input_schemas=body.input_schemas,
             ),
         )
+        await mirror.after_save()
         return shapes.job_version(version, created=created)
 
     @app.get("/api/v1/jobs/{entity}/{project}/{name}/versions/{alias}", tags=["jobs"])

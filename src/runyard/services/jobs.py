@@ -18,6 +18,7 @@ from runyard.domain.jobs import (
 )
 from runyard.domain.sources import check_image, check_job_name, check_remote, check_runtime
 from runyard.services import accounts, audit
+from runyard.services.artifacts import jobs as artifact_jobs
 from runyard.services.call import Call
 from runyard.store import jobs
 from runyard.store.db import Row
@@ -51,6 +52,7 @@ def save(
     _check_source(read)
     _need_uploads(call, owner["id"], read)
     project_id = accounts.project(call, owner, project)
+    sequence = artifact_jobs.sequence(call, project_id, name)
     job = jobs.job_locked(call.tx, entity, project, name)
     if job is None:
         jobs.add(call.tx, call.new_id(), project_id, name, description, call.now)
@@ -60,8 +62,8 @@ def save(
         newest = jobs.version(call.tx, job, job["latest"])
         input_schemas = newest.input_schemas if newest else {}
     same = jobs.same_content(call.tx, job["id"], content_digest(read, input_schemas))
-    n = same["version"] if same and same["version"] == job["latest"] else job["latest"] + 1
-    created = n > job["latest"]
+    created = same is None or same["version"] != job["latest"]
+    n = artifact_jobs.number(call, sequence, job["latest"]) if created else job["latest"]
     if created:
         jobs.add_version(
             call.tx, call.new_id(), job["id"], n, read, input_schemas,
@@ -72,6 +74,7 @@ def save(
     if description and description != job["description"]:
         jobs.describe(call.tx, job["id"], description)
     saved = get(call, JobRef(entity, project, name, f"v{n}"))
+    artifact_jobs.give_aliases(call, saved.id, aliases)
     if created or aliases:
         digest = content_digest(read, input_schemas)
         after = {"version": n, "digest": digest, "aliases": list(aliases)}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from runyard.domain.jobs import JobVersion, Source, content_digest
+from runyard.domain.jobs import LATEST, JobVersion, Source, content_digest
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.values import from_ms, from_text, to_ms, to_text
@@ -16,6 +16,7 @@ from runyard.store.values import from_ms, from_text, to_ms, to_text
 _J, _V, _L, _P, _E, _B = (
     t.jobs.c, t.job_versions.c, t.job_aliases.c, t.projects.c, t.entities.c, t.blobs.c,
 )  # fmt: skip
+_MAKER: Final = t.entities.alias("maker")
 
 _JOBS: Final = (
     select(t.jobs, _P.name.label("project"), _E.name.label("entity"), _P.entity_id)
@@ -36,6 +37,37 @@ _SAME: Final = (
     .where(_V.job_id == bindparam("job"), _V.digest == bindparam("digest"))
     .order_by(_V.version.desc())
     .limit(1)
+)
+
+_WITHOUT_ARTIFACT: Final = (
+    select(
+        t.job_versions, _J.name, _J.description, _J.project_id, _P.name.label("project"),
+        _P.entity_id, _E.name.label("entity"), _MAKER.c.id.label("maker_id"),
+    )
+    .join(t.jobs, _J.id == _V.job_id)
+    .join(t.projects, _P.id == _J.project_id)
+    .join(t.entities, _E.id == _P.entity_id)
+    .outerjoin(_MAKER, _MAKER.c.name == _V.created_by)
+    .where(_V.artifact_id.is_(None))
+    .order_by(_V.created_at, _V.id)
+)  # fmt: skip
+_OF_SEQUENCE: Final = (
+    select(_J.id)
+    .join(
+        t.collections,
+        (t.collections.c.project_id == _J.project_id) & (t.collections.c.name == _J.name),
+    )
+    .join(t.artifact_types, t.artifact_types.c.id == t.collections.c.type_id)
+    .where(
+        t.collections.c.id == bindparam("sequence_id"),
+        t.collections.c.kind == "sequence",
+        t.artifact_types.c.name == "job",
+    )
+)
+_FOLLOWED: Final = (
+    select(t.aliases.c.alias, _V.version)
+    .join(t.job_versions, _V.artifact_id == t.aliases.c.artifact_id)
+    .where(_V.job_id == bindparam("job_id"), t.aliases.c.collection_id == bindparam("sequence_id"))
 )
 
 
@@ -85,6 +117,7 @@ def add_version(
     *,
     author: str,
     now: datetime,
+    artifact_id: int | None = None,
 ) -> None:
     """Insert version `n` and move `latest` to it."""
     tx.run(
@@ -92,7 +125,7 @@ def add_version(
         {"id": version_id, "job_id": job_id, "version": n,
          "digest": content_digest(source, input_schemas), "source": to_text(source.to_json()),
          "input_schemas": to_text(dict(input_schemas)), "created_by": author,
-         "created_at": to_ms(now)},
+         "created_at": to_ms(now), "artifact_id": artifact_id},
     )  # fmt: skip
     tx.run(update(t.jobs).where(_J.id == job_id).values(latest=n))
     set_alias(tx, job_id, "latest", n)
@@ -147,6 +180,47 @@ def as_version(of: Row, row: Row, names: Sequence[str]) -> JobVersion:
         created_by=row["created_by"],
         input_schemas=from_text(row["input_schemas"]),
     )
+
+
+def without_artifact(tx: Tx, limit: int) -> Sequence[Row]:
+    """Return versions that are no artifacts yet, the oldest first, with where their job is."""
+    return tx.all(_WITHOUT_ARTIFACT.limit(limit))
+
+
+def version_held(tx: Tx, version_id: str) -> Row | None:
+    return tx.one(select(t.job_versions).where(_V.id == version_id).with_for_update())
+
+
+def link_artifact(tx: Tx, version_id: str, artifact_id: int) -> None:
+    tx.run(update(t.job_versions).where(_V.id == version_id).values(artifact_id=artifact_id))
+
+
+def artifact_of(tx: Tx, version_id: str) -> Row | None:
+    """Return the artifact that a version is to the tracking client, None before there is one."""
+    found = select(t.artifacts).join(t.job_versions, _V.artifact_id == t.artifacts.c.id)
+    return tx.one(found.where(_V.id == version_id))
+
+
+def aliases_of(tx: Tx, job_id: str, version: int) -> list[str]:
+    found = select(_L.alias).where(_L.job_id == job_id, _L.version == version)
+    return [row["alias"] for row in tx.all(found.order_by(_L.alias))]
+
+
+def of_sequence(tx: Tx, sequence_id: str) -> str | None:
+    """Return the id of the job whose versions are those of a sequence of artifacts."""
+    found: str | None = tx.scalar(_OF_SEQUENCE, {"sequence_id": sequence_id})
+    return found
+
+
+def follow_aliases(tx: Tx, job_id: str, sequence_id: str) -> None:
+    """Let the versions that are artifacts have their aliases, and no others."""
+    linked = select(_V.version).where(_V.job_id == job_id, _V.artifact_id > 0)
+    tx.run(delete(t.job_aliases).where(_L.job_id == job_id, _L.version.in_(linked)))
+    for row in tx.all(_FOLLOWED, {"job_id": job_id, "sequence_id": sequence_id}):
+        set_alias(tx, job_id, row["alias"], row["version"])
+    if alias_version(tx, job_id, LATEST) is None:
+        newest = tx.scalar(select(_J.latest).where(_J.id == job_id))
+        set_alias(tx, job_id, LATEST, newest)
 
 
 def blob(tx: Tx, entity_id: str, digest: str) -> Row | None:

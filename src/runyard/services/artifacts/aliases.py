@@ -15,7 +15,7 @@ from runyard.domain import artifacts as rules
 from runyard.domain.access import Action
 from runyard.domain.artifacts import LATEST
 from runyard.domain.errors import Invalid, NotFound
-from runyard.services.artifacts import reach
+from runyard.services.artifacts import jobs, reach
 from runyard.services.artifacts.reach import Version
 from runyard.services.call import Call
 from runyard.services.tracking import places
@@ -57,6 +57,7 @@ def remove(call: Call, artifact_id: int, wanted: Sequence[Alias]) -> None:
     for collection, names in _by_collection(call, version, wanted):
         for name in names:
             collections.remove_alias(call.tx, collection["id"], name, artifact_id)
+        jobs.follow_aliases(call, collection["id"])
 
 
 def replace(call: Call, version: Version, wanted: Sequence[str]) -> None:
@@ -81,6 +82,7 @@ def give(call: Call, collection_id: str, artifact_id: int, names: Iterable[str])
             f"the collection has more than {_MOST} aliases",
             hint="delete some, or use tags: any number of versions can have the same",
         )
+    jobs.follow_aliases(call, collection_id)
 
 
 def follow_newest(call: Call, collection_id: str) -> None:

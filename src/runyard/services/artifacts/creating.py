@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runyard.domain import artifacts as rules
 from runyard.domain.access import Action, Kind
 from runyard.domain.errors import Forbidden, Invalid, NotFound, TooMuch
-from runyard.services.artifacts import aliases
+from runyard.services.artifacts import aliases, jobs
 from runyard.services.artifacts.reach import writable
 from runyard.services.call import Call
 from runyard.services.tracking import places
@@ -161,6 +161,7 @@ def _sequence(call: Call, place: Place, wanted: Wanted) -> Row:
         )  # fmt: skip
         found = collections.named(call.tx, place.id, wanted.collection)
         assert found is not None
+        jobs.begin_after(call, found)
     if found["kind"] != collections.SEQUENCE:
         raise Invalid(
             f"{wanted.collection} is a collection of links; versions are logged to another name",

@@ -80,10 +80,13 @@ job_versions = Table(
     words("input_schemas", "{}"),
     words("created_by"),
     at("created_at"),
-    Column("artifact_id", BigInteger),  # the same as the tracking client sees it
+    # The same as the tracking client sees it; NULL until it is made, 0 if it cannot be.
+    Column("artifact_id", BigInteger),
     UniqueConstraint("job_id", "version"),
     Index("ix_job_versions_digest", "job_id", "digest"),
-)
+    Index("ix_job_versions_plain", "created_at", sqlite_where=text("artifact_id IS NULL"),
+          postgresql_where=text("artifact_id IS NULL")),
+)  # fmt: skip
 
 job_aliases = Table(
     "job_aliases",

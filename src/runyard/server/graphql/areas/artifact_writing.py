@@ -108,10 +108,9 @@ def complete_multipart(_: None, info: Info, input: Input) -> dict[str, Any]:
 
 def commit_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:
     context = context_of(info)
-    prepared: committing.Checked | None = prepared_for(info)
-    row = committing.commit(context.call, ids.artifact_of(input["artifactID"]), prepared)
-    if prepared is not None:
-        jobs_bridge.after_commit(context, row)
+    prepared: jobs_bridge.Prepared = prepared_for(info)
+    row = committing.commit(context.call, ids.artifact_of(input["artifactID"]), prepared.checked)
+    jobs_bridge.after_commit(context, row, prepared)
     return {"artifact": shown.artifact_source(row)}
 
 
@@ -335,6 +334,6 @@ AREA = Area(
     prepares={
         "createArtifactFiles": artifact_uploads.prepare_files,
         "completeMultipartUploadArtifact": artifact_uploads.prepare_completion,
-        "commitArtifact": artifact_uploads.prepare_commit,
+        "commitArtifact": jobs_bridge.prepare_commit,
     },
 )

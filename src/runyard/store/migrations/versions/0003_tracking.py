@@ -74,6 +74,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("deleted_at IS NOT NULL"),
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_job_versions_plain",
+        "job_versions",
+        ["created_at"],
+        sqlite_where=sa.text("artifact_id IS NULL"),
+        postgresql_where=sa.text("artifact_id IS NULL"),
+    )
     op.create_table(
         "custom_charts",
         sa.Column("entity_id", sa.String(length=64), nullable=False),
@@ -472,6 +479,7 @@ def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
     op.drop_index("ix_runs_deleted", "runs")
+    op.drop_index("ix_job_versions_plain", "job_versions")
     op.drop_index("ix_runs_sweep", "runs")
     for table, column, _ in reversed(COLUMNS):
         op.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
