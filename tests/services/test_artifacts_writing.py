@@ -823,9 +823,9 @@ def test_what_nobody_goes_on_with_goes_and_what_is_worked_on_stays(lab: Lab) -> 
     left, busy, done = lab.begin({}, client_id="1"), lab.begin({}, client_id="2"), lab.log()
     lab.now += timedelta(days=1, hours=23)
     lab.bring(busy, b"more")
-    assert lab.write("", deleting.expire_old) == 0
+    assert lab.write("", deleting.expire_artifacts) == 0
     lab.now += timedelta(hours=2)
-    assert lab.write("", deleting.expire_old) == 1
+    assert lab.write("", deleting.expire_artifacts) == 1
     assert (lab.state(left["id"]), lab.state(busy["id"]), lab.state(done["id"])) == (
         None, "PENDING", "COMMITTED",
     )  # fmt: skip
@@ -839,10 +839,10 @@ def test_a_version_ends_when_its_time_is_over_unless_it_is_linked(lab: Lab) -> N
         "bob", lambda c: linking.link(c, linked["id"], entity="lab", project="p", name="links")
     )
     lab.now += timedelta(minutes=59)
-    assert lab.write("", deleting.expire_old) == 0
+    assert lab.write("", deleting.expire_artifacts) == 0
     lab.now += timedelta(minutes=1)
-    assert lab.write("", deleting.expire_old) == 1
-    assert lab.write("", deleting.expire_old) == 0
+    assert lab.write("", deleting.expire_artifacts) == 1
+    assert lab.write("", deleting.expire_artifacts) == 0
     assert (lab.state(short["id"]), lab.state(linked["id"])) == ("DELETED", "COMMITTED")
 
 

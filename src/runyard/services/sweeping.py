@@ -12,6 +12,7 @@ from typing import Final
 from runyard.domain import outcomes
 from runyard.domain.outcomes import Outcome
 from runyard.services import following, turns
+from runyard.services.artifacts import deleting
 from runyard.services.call import Call
 from runyard.store import items, waiting
 from runyard.store.items import Pair
@@ -83,4 +84,5 @@ def _save(call: Call, found: list[Pair], decide: Callable[[Pair], Outcome]) -> i
 
 SWEEPS: Final = (
     expire, cancel_overwaited, free_ready, stop_overrun, turns.place_anew, age,
+    deleting.expire_artifacts,
 )  # fmt: skip

@@ -81,7 +81,7 @@ def delete_portfolio(call: Call, portfolio_id: str) -> Collection:
     return portfolio
 
 
-def expire_old(call: Call) -> int:
+def expire_artifacts(call: Call) -> int:
     """Delete versions whose time to live is over, unless a portfolio keeps them, and those that
     were begun and left."""
     expired = writing.expired(call.tx, call.now)
