@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .conftest import PYTHON, Client
+from .test_launch_agent import agent, items, process_queue, project, until
 
 PLACE = {"WANDB_ENTITY": "admin", "WANDB_PROJECT": "search"}
 
@@ -127,5 +128,54 @@ def test_an_agent_runs_a_command_with_macros(client: Client) -> None:
         assert [r.state for r in runs] == ["finished"] * 2, runs
         for run in runs:
             assert run.summary["argv"] == f"--fixed --x {{run.config['x']}}", run.summary
+        """
+    )
+
+
+TRAIN = """
+import os, time, wandb
+
+with open(os.environ["MARKS"], "a") as marks:
+    marks.write(f"+ {time.time()}\\n")
+run = wandb.init()
+run.log({"loss": run.config["x"] * 2})
+time.sleep(8)
+run.finish()
+with open(os.environ["MARKS"], "a") as marks:
+    marks.write(f"- {time.time()}\\n")
+"""
+
+
+def test_a_launched_sweep_keeps_to_its_workers(client: Client) -> None:
+    process_queue(client)
+    project(client, train=TRAIN)
+    marks = client.directory / "marks"
+    client.wandb("job", "create", "code", "code", "-p", "jobs", "-e", "admin", "-n", "train",
+                 "-E", "python train.py")  # fmt: skip
+    (client.directory / "sweep.yaml").write_text(
+        "method: grid\nmetric: {name: loss}\njob: admin/jobs/train:latest\n"
+        "parameters: {x: {values: [1, 2, 3, 4, 5, 6]}}\nscheduler: {num_workers: 4}\n"
+    )
+    client.wandb("launch-sweep", "sweep.yaml", "-q", "lp", "-p", "jobs", "-e", "admin")
+    with agent(client, "-q", "lp", "-j", "-1", MARKS=str(marks)):
+        until(lambda: all(i["state"] in ("FINISHED", "FAILED") for i in items(client, "lp"))
+              and len(items(client, "lp")) == 7, seconds=280)  # fmt: skip
+    assert [i["state"] for i in items(client, "lp")] == ["FINISHED"] * 7
+    at_once, most = 0, 0
+    for line in sorted(marks.read_text().splitlines(), key=lambda line: line.split()[1]):
+        at_once += 1 if line.startswith("+") else -1
+        most = max(most, at_once)
+    assert 2 <= most <= 4
+    client.python(
+        """
+        import wandb
+
+        (sweep,) = wandb.Api().project("jobs", "admin").sweeps()
+        assert sweep.state == "FINISHED", sweep.state
+        assert sorted(r.config["x"] for r in sweep.runs) == [1, 2, 3, 4, 5, 6]
+        assert {r.state for r in sweep.runs} == {"finished"}
+        assert sweep.best_run().config["x"] == 1
+        scheduler = wandb.Api().run("admin/jobs/" + sweep.id)
+        assert scheduler.state == "finished", scheduler.state
         """
     )
