@@ -172,3 +172,34 @@ def test_a_script_that_is_stopped_is_interrupted(client: Client) -> None:
         """)
     assert told.split()[-2:] == ["interrupted", "finished"]
     assert client.world.admin.ok("GET", "/runs/admin/p/s")["status"] == "Killed"
+
+
+def test_a_run_token_goes_on_with_its_run_and_opens_no_other(client: Client) -> None:
+    world = client.world
+    world.queue()
+    world.submit()
+    held = world.agent().claim()
+    launched = Client(world, client.directory, key=held["run_token"])
+    program = """
+        import sys, wandb
+        run = wandb.init(project="elsewhere", resume="allow", id=sys.argv[1])
+        assert (run.project, run.entity, run.id) == ("default", "admin", sys.argv[1]), run.path
+        assert run.starting_step == int(sys.argv[2]), run.starting_step
+        run.log({"a": 1})
+        run.finish()
+        try:
+            wandb.init(project="elsewhere", id="other")
+        except wandb.errors.CommError as error:
+            assert "its own run" in str(error), error
+        else:
+            raise AssertionError
+    """
+    run_id = held["spec"]["run_id"]
+    for step in ("0", "1"):  # again, as after a preemption
+        launched.python(program, run_id, step)
+    (found,) = world.admin.ok("GET", "/runs")["data"]
+    assert (found["run_id"], found["state"], found["item_id"]) == (
+        run_id,
+        "running",
+        held["item_id"],
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runyard.domain.access import Kind
 from runyard.server.graphql import ids
 from runyard.server.graphql.areas.people import entity_source, user_source
 from runyard.server.graphql.context import Area, Info, context_of, or_none
@@ -47,6 +48,16 @@ def project(
     call = context_of(info).call
     found = or_none(lambda: projects.look(call, entityName, name))
     return None if found is None else _found(found)
+
+
+def model(
+    _: None, info: Info, name: str | None = None, entityName: str | None = None
+) -> Source | None:
+    """Where a program looks for its run before it goes on with it: a launched one, in its own
+    project, whatever it means to log to."""
+    if context_of(info).call.actor.kind is Kind.RUN:
+        name = entityName = None
+    return project(None, info, name, entityName)
 
 
 def _row(source: Source, call: Call) -> Row | None:
@@ -132,7 +143,7 @@ def _named_by(project_id: str) -> tuple[str, str]:
 
 AREA = Area(
     {
-        "Query": {"project": project, "model": project, "models": models},
+        "Query": {"project": project, "model": model, "models": models},
         "Mutation": {
             "upsertModel": upsert_model,
             "renameProject": rename_project,
