@@ -100,7 +100,7 @@ def test_the_client_s_agent_runs_a_job_from_push_to_end(client: Client) -> None:
         assert item["state"] == "FINISHED", item
         (listed,) = client.world.admin.ok("GET", "/agents?entity=admin")["data"]
         assert listed["name"].startswith("wandb-")
-        client.world.admin.ok("POST", f"/agents/{listed['id']}/stop")
+        client.world.admin.ok("DELETE", f"/agents/{listed['id']}")
         assert process.wait(40) == 0
     (listed,) = client.world.admin.ok("GET", "/agents?entity=admin")["data"]
     assert listed["status"] == "KILLED"
@@ -122,18 +122,86 @@ def test_the_client_s_agent_runs_a_job_from_push_to_end(client: Client) -> None:
     )
 
 
-def test_what_does_not_start_fails_with_the_agent_s_reason(client: Client) -> None:
+def test_what_cannot_be_started_fails_with_the_agent_s_reason_and_its_file(client: Client) -> None:
     process_queue(client)
     code = project(client, train=TRAIN)
-    client.wandb("launch", "-u", code, "-E", "python missing.py", "-q", "lp", "-p", "jobs",
+    client.wandb("launch", "-u", code, "-E", "python train.py", "-q", "lp", "-p", "jobs",
                  "-e", "admin", "-J", "train")  # fmt: skip
+    client.python(
+        """
+        import wandb
+
+        wandb.Api().artifact("admin/jobs/train:v0", type="job").delete(delete_aliases=True)
+        """
+    )
     with agent(client, "-q", "lp"):
-        # The agent looks for the run for a minute before it gives the item up.
-        until(lambda: items(client, "lp")[0]["state"] == "FAILED", seconds=120)
-    (item,) = items(client, "lp")
-    whole = client.world.admin.ok("GET", f"/items/{item['id']}")
-    assert whole["failure"]["stage"] == "run"
-    assert "not successfully started" in whole["failure"]["message"]
+        until(lambda: items(client, "lp")[0]["state"] == "FAILED")
+        (item,) = items(client, "lp")
+        whole = client.world.admin.ok("GET", f"/items/{item['id']}")
+        failure = whole["failure"]
+        assert failure["stage"] == "agent"
+        assert "train:v0" in failure["message"]
+        assert f"{item['id']}-" in failure["detail"]
+        assert "/error/error.log" in failure["detail"]
+
+
+@contextmanager
+def our_agent(client: Client, queue: str) -> Iterator[None]:
+    """`runyard agent`, as on a host that has the tracking client installed."""
+    home = client.directory / "ours"
+    home.mkdir()
+    env = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "RUNYARD_HOME": str(home),
+        "RUNYARD_AGENT_WORK_DIR": str(home / "agent"),
+        "RUNYARD_BASE_URL": client.url,
+        "RUNYARD_API_KEY": client.key or "",
+    }
+    out = home / "agent.log"
+    words = [sys.executable, "-m", "runyard.cli.main", "agent", "--name", "ours", "--queue", queue]
+    with out.open("w") as log:
+        process = subprocess.Popen(words, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.write(out.read_text()[-6000:])
+            raise
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def test_ours_runs_what_the_client_pushed_with_the_values_of_each_push(client: Client) -> None:
+    process_queue(client, "ours")
+    code = project(client, train=TRAIN)
+    words = ("-q", "ours", "-p", "jobs", "-e", "admin")
+    for source, lr in (
+        (("-u", code, "-E", f"{PYTHON} train.py", "-J", "train"), 0.5),
+        (("-j", "admin/jobs/train:latest"), 3.0),
+    ):
+        config = json.dumps({"overrides": {"run_config": {"lr": lr}, "args": [f"{lr}"]}})
+        client.wandb("launch", *source, *words, "-c", config)
+    with our_agent(client, "ours"):
+        until(lambda: {one["state"] for one in items(client, "ours")} == {"FINISHED"})
+    second, first = [one["run"]["run_id"] for one in items(client, "ours")]
+    client.python(
+        f"""
+        import wandb
+        from wandb.sdk.launch import launch_add
+
+        api = wandb.Api()
+        for name, lr in (({first!r}, 0.5), ({second!r}, 3.0)):
+            run = api.run(f"admin/jobs/{{name}}")
+            assert (run.state, run.config["lr"]) == ("finished", lr), (run.state, run.config)
+            assert run.summary["loss"] == lr * 2
+            assert list(run.summary["args"]) == [str(lr)]
+        assert {{run.id for run in api.runs("admin/jobs")}} == {{{first!r}, {second!r}}}
+        newest = api.run_queue("admin", "ours").items[0]
+        newest._project = "jobs"  # the client takes the queues' project for that of the run
+        assert newest.wait_until_finished().summary["loss"] == 6.0
+        """
+    )
 
 
 POP = """mutation popFromRunQueue($entity: String!, $queue: String!, $agent: ID) {
