@@ -22,6 +22,11 @@ from runyard.services import accounts
 from runyard.store.db import Database
 from runyard.wire import agent as wire
 
+# What is not under /api/v1; of these the tracking client's own.
+_ELSEWHERE = (
+    "/healthz", "/ready", "/metrics", "/api", "/graphql", "/storage", "/files/", "/artifacts",
+    "/sdk/", "/oidc/", "/authorize", "/{entity:entity}",
+)  # fmt: skip
 IMAGE = {"docker": {"docker_image": "busybox"}}
 
 
@@ -45,11 +50,8 @@ class Caller:
         headers = dict(more.pop("headers", {}))
         if self.key is not None:
             headers.setdefault("Authorization", f"Bearer {self.key}")
-        path = (
-            path
-            if path.startswith(("/healthz", "/readyz", "/metrics", "/api", "/graphql", "/storage"))
-            else f"/api/v1{path}"
-        )
+        if not path.startswith(_ELSEWHERE):
+            path = f"/api/v1{path}"
         return self.http.request(method, path, headers=headers, **more)
 
     def ok(self, method: str, path: str, **more: Any) -> Any:
