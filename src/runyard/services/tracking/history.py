@@ -35,13 +35,13 @@ def rows(
 ) -> list[str]:
     """Return rows as they came, evenly chosen if there are more; both steps may be among them."""
     spec = Spec((), min(samples, MOST), min_step, max_step)
-    found = list(sampling.within(lines.each(call.tx, run_pk, kind, min_step, max_step), spec))
-    return [line.decode() for line in sampling.evenly(found, spec.samples)]
+    chunks = lines.chunks(call.tx, run_pk, kind, min_step, max_step)
+    return [line.decode() for line in sampling.whole(chunks, spec)]
 
 
 def sampled(call: Call, run_pk: str, spec: Spec) -> list[dict[str, Any]]:
     """Return samples of the rows that have all keys of a spec, with these keys alone."""
-    found = lines.each(call.tx, run_pk, "history", spec.min_step, spec.max_step)
+    found = lines.chunks(call.tx, run_pk, "history", spec.min_step, spec.max_step)
     return sampling.select(found, spec)
 
 

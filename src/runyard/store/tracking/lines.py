@@ -91,14 +91,6 @@ def chunks(
         params["chunks"] = max(1, min(_MOST_AT_ONCE, _AT_ONCE * len(found) // max(taken, 1)))
 
 
-def each(
-    tx: Tx, run_pk: str, kind: str, min_step: int | None = None, max_step: int | None = None
-) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their numbers, in order: all of the chunks that may hold these steps."""
-    for start, data in chunks(tx, run_pk, kind, min_step, max_step):
-        yield from enumerate(data.split(b"\n"), start)
-
-
 def last(tx: Tx, run_pk: str, kind: str) -> bytes | None:
     """Return the last line."""
     row = tx.one(_LAST, {"run": run_pk, "of_kind": kind})
