@@ -85,3 +85,35 @@ def test_what_is_no_backup_is_refused(database, tmp_path):
     (tmp_path / "b.tar").write_bytes(b"hello" * 1000)
     with pytest.raises(Invalid, match="backup"):
         backup.restore(database, tmp_path / "new", tmp_path / "b.tar")
+
+
+def test_files_that_change_or_go_while_they_are_copied_do_no_harm(
+    database, another, tmp_path, monkeypatch
+):
+    """A run's file is replaced, another deleted, an upload comes in: the backup is one still."""
+    files = tmp_path / "files"
+    live_one(database, files)
+    home = files / "objects" / "runs" / "r1"
+    for path in (home / "a", home / "b", files / "objects" / "incoming" / "x",
+                 files / "objects" / "parts" / "u" / "1"):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"old" * 1000)
+    info = backup.tarfile.TarFile.gettarinfo
+
+    def meanwhile(tar, *args, **more):
+        found = info(tar, *args, **more)
+        (home / "new").write_bytes(b"replaced")
+        (home / "new").replace(home / "a")
+        (home / "b").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(backup.tarfile.TarFile, "gettarinfo", meanwhile)
+    backup.backup(database, files, tmp_path / "b.tar")
+    backup.restore(another, tmp_path / "new", tmp_path / "b.tar")
+    restored = {p.relative_to(tmp_path / "new").as_posix(): p.read_bytes()
+                for p in (tmp_path / "new").rglob("*") if p.is_file()}  # fmt: skip
+    assert restored.pop("ab/cdef") == b"code"
+    assert restored in (
+        {"objects/runs/r1/a": b"old" * 1000},
+        {"objects/runs/r1/a": b"replaced"},
+    )

@@ -2,10 +2,10 @@
 Backup and restore, while servers run, from either database into either.
 
 A backup is one tar: a manifest with the schema's revision, every table as a stream of rows,
-and the uploaded files. The rows are read in one transaction that sees one moment; files are
-named by their content and never change, so copying them afterwards can only add more. Since
-rows are rows, a backup of SQLite restores into PostgreSQL: that is the way out of the
-embedded default.
+and the files in the server's directory. The rows are read in one transaction that sees one
+moment. Most files are named by their content and never change, so copying them afterwards can
+only add more; a file of a run is copied as it is then, whole. Since rows are rows, a backup of
+SQLite restores into PostgreSQL: that is the way out of the embedded default.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from runyard.store.tables import metadata
 FORMAT: Final = 1
 _ROWS_A_TIME: Final = 1000
 _PREFIX: Final = "files/"
+_UNFINISHED: Final = ("objects/incoming/", "objects/parts/")  # uploads that are no files yet
 
 Progress = Callable[[str, int], None]
 
@@ -50,8 +51,8 @@ def backup(
     partial = out.with_name(out.name + ".partial")
     with tarfile.open(partial, "w") as tar:
         manifest = database.read(lambda tx: _tables(tx, tar, progress))
-        for path in sorted(p for p in files.rglob("*") if p.is_file()):
-            tar.add(path, _PREFIX + path.relative_to(files).as_posix(), recursive=False)
+        for path in sorted(files.rglob("*")):
+            _add_file(tar, path, path.relative_to(files).as_posix())
     partial.chmod(0o600)  # it holds everything, hashes of keys included
     partial.rename(out)
     return manifest
@@ -111,6 +112,18 @@ def _add(tar: tarfile.TarFile, name: str, content: IO[bytes]) -> None:
     tar.addfile(info, content)
 
 
+def _add_file(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """Add a file as it is at this moment; it may be replaced or deleted meanwhile."""
+    if name.startswith(_UNFINISHED) or not path.is_file():
+        return
+    try:
+        opened = path.open("rb")
+    except FileNotFoundError:
+        return
+    with opened as file:  # its size is that of what was opened, whatever has the name now
+        tar.addfile(tar.gettarinfo(arcname=_PREFIX + name, fileobj=file), file)
+
+
 def _opened(source: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(source, "r:")
@@ -158,7 +171,7 @@ def _go_on_counting(tx: Tx) -> None:
     """Set the sequences behind numbered rows, which inserting numbers by hand leaves at 1."""
     for table in metadata.sorted_tables:
         for column in table.columns:
-            if column.autoincrement is True and column.name == "seq":
+            if column.autoincrement is True:
                 last = tx.scalar(select(func.max(column)))
                 if last is not None:
                     name = func.pg_get_serial_sequence(table.name, column.name)
