@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from runyard.domain.run_filters import Field
 from runyard.store import (
     accounts,
     agents,
@@ -17,6 +18,8 @@ from runyard.store import (
     waiting,
 )
 from runyard.store import tables as t
+from runyard.store.tracking import run_search
+from runyard.store.tracking import runs as tracked
 from tests.services.conftest import Yard
 
 HOT = {
@@ -57,6 +60,17 @@ HOT = {
     "a piece of a log": (logs._FROM, {"run": "r", "offset": 5, "chunks": 8}),
     "an item to look at": (views._ITEM, {"item": "i"}),
     "a run to look at": (views._RUN, {"entity": "e", "project": "p", "run": "r"}),
+    "a run by its name": (tracked._NAMED, {"project": "p", "name": "r"}),
+    "a run by its id": (tracked._BY_PK, {"pk": "r"}),
+    "who reports of a run": (tracked._LIFE, {"pk": "r"}),
+    "whose programs fell silent": (tracked._SILENT, {"until": 1}),
+    "a page of runs of a project": (
+        run_search.facts_query(
+            "p", (), wanted=list(Field), config=True, summary=True, after="a", descending=True,
+            limit=50,
+        ),
+        {},
+    ),
     "a page of a queue": (
         views.items_query(
             limit=50, before="z", queue_id="q", owners=None, states=(), author_id=None
@@ -73,7 +87,16 @@ HOT = {
 # Small tables: entities, users, queues, agents. Reading them whole is what a planner may choose.
 SMALL = ("entities", "users", "queues", "agents", "projects", "memberships", "owner", "target",
          "author", "agent_queues", "jobs")  # fmt: skip
-LARGE = ("items", "runs", "attempts", "item_events", "log_chunks", "credentials", "job_versions")
+LARGE = (
+    "items",
+    "runs",
+    "streams",
+    "attempts",
+    "item_events",
+    "log_chunks",
+    "credentials",
+    "job_versions",
+)
 
 
 def plan(database, statement, params):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, false, func, literal, not_, or_, true
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, not_, or_, true
 
 from runyard.domain.run_filters import Every, Field, Filter, Not, Path, Test
 from runyard.store import tables as t
@@ -134,6 +134,26 @@ def facts(
     limit: int,
 ) -> Sequence[Row]:
     """Return rows of what a filter asks for, in the order in which the runs were made."""
+    return tx.all(
+        facts_query(
+            project_id, conditions, wanted=wanted, config=config, summary=summary, after=after,
+            descending=descending, limit=limit,
+        )
+    )  # fmt: skip
+
+
+def facts_query(
+    project_id: str,
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    wanted: Collection[Field],
+    config: bool,
+    summary: bool,
+    after: str,
+    descending: bool,
+    limit: int,
+) -> Select[Any]:
+    """Build the statement of `facts`, apart so that a test can ask for its plan."""
     columns: list[ColumnElement[Any]] = [_R.id.label("pk")]
     columns += [_FIELDS[field].label(field.value) for field in wanted]
     if config:
@@ -143,7 +163,7 @@ def facts(
     found = RUNS.with_only_columns(*columns).where(_R.project_id == project_id, *conditions)
     if after:
         found = found.where(_R.id < after if descending else _R.id > after)
-    return tx.all(found.order_by(_R.id.desc() if descending else _R.id).limit(limit))
+    return found.order_by(_R.id.desc() if descending else _R.id).limit(limit)
 
 
 def by_pks(tx: Tx, pks: Sequence[str]) -> list[Row]:

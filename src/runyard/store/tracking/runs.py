@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, exists, func, select, update
+from sqlalchemy import (
+    Select,
+    bindparam,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.store import tables as t
@@ -67,10 +74,12 @@ _LIFE: Final = (
 _OURS: Final = exists().where(
     _I.id == _R.item_id, _I.state == "CLAIMED", _A.id == _I.agent_id, _A.kind == "runyard"
 )
+# As in its index: SQLite would not know "live = 1" for the same.
+_LIVE: Final = text("streams.live")
 _SILENT: Final = (
     select(_S.run_id)
     .join(t.runs, _R.id == _S.run_id)
-    .where(_S.live, _S.heartbeat_at <= bindparam("until"), ~_OURS)
+    .where(_LIVE, _S.heartbeat_at <= bindparam("until"), ~_OURS)
     .order_by(_S.heartbeat_at)
     .limit(200)
 )
