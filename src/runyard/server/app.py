@@ -25,6 +25,7 @@ from runyard.server import (
     openapi,
     probes,
     problems,
+    protocol_routes,
     rest_agents,
     rest_audit,
     rest_hooks,
@@ -35,8 +36,10 @@ from runyard.server import (
     rest_people,
     rest_queues,
     rest_runs,
+    rest_sweeps,
     rest_secrets,
     rest_teams,
+    rest_tracking,
     rest_usage,
     sealing,
     starting,
@@ -61,6 +64,7 @@ from runyard.server.settings import ServerSettings
 from runyard.server.storage import Storage, open_store
 from runyard.server.submissions import Submissions
 from runyard.server.sweeper import Sweeper, every, note_life
+from runyard.server.testing_routes import TestingRoutes
 from runyard.server.wakeups import Hub
 from runyard.store.db import Database
 from runyard.store.files import Files
@@ -125,9 +129,11 @@ class Server:
         rest_queues.add(app, self.edge)
         rest_operating.add(app, self.edge)
         rest_runs.add(app, self.edge)
+        rest_sweeps.add(app, self.edge)
         rest_secrets.add(app, self.edge)
         rest_jobs.add(app, self.edge, self.files, self.settings, self.job_mirror)
         rest_agents.add(app, self.edge)
+        rest_tracking.add(app, self.edge)
         rest_usage.add(app, self.edge)
         rest_hooks.add(app, self.edge, self.notifier)
         follower = streams.Follower(
@@ -136,6 +142,9 @@ class Server:
         streams.add(app, follower)
         rest_audit.add(app, follower)
         probes.add(app, self.edge, self.hub, self.monitor)
+        if self.settings.testing_switch:
+            app.router.routes += TestingRoutes(self.edge).routes()
+        app.router.routes += protocol_routes.routes()
         return app
 
     def _hot(self) -> list[tuple[str, str, Callable[..., Any]]]:

@@ -28,6 +28,7 @@ def add(app: FastAPI, edge: Edge, hub: Hub, monitor: Monitor) -> None:
         """Answer, as long as the process does."""
         return {"status": "ok"}
 
+    @app.get("/ready", include_in_schema=False)
     @app.get("/readyz", tags=["server"])
     @public
     async def readyz() -> dict[str, str]:

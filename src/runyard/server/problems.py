@@ -43,13 +43,6 @@ class BodyTooLarge(HTTPException):
 
 
 def response(error: RunyardError, request_id: str) -> Response:
-    headers = {}
-    if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = 'Bearer realm="runyard", Basic realm="runyard"'
-    if isinstance(error, Unavailable):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
-    if isinstance(error, TooMany):
-        headers["Retry-After"] = "5"
     return _document(
         error.status,
         error.message,
@@ -57,8 +50,19 @@ def response(error: RunyardError, request_id: str) -> Response:
         request_id,
         hint=error.hint,
         violations=error.violations,
-        headers=headers,
+        headers=_headers(error),
     )
+
+
+def _headers(error: RunyardError) -> dict[str, str]:
+    headers = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="runyard", Basic realm="runyard"'
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = "5"
+    return headers
 
 
 def protocol(error: RunyardError, request_id: str) -> Response:
@@ -72,6 +76,7 @@ def protocol(error: RunyardError, request_id: str) -> Response:
     answer = Response(
         msgspec.json.encode(body),
         status_code=400 if error.status == 421 else error.status,
+        headers=_headers(error),
         media_type="application/json",
     )
     answer.headers["X-Request-Id"] = request_id

@@ -15,9 +15,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
 _EMAIL = re.compile(r"[^\s@<>\"',;\x00-\x20\x7f]{1,64}@[^\s@<>\"',;\x00-\x20\x7f]{1,254}")
 # Names that are words of our paths: an entity with such a name would read as a route (T2).
-RESERVED: Final = frozenset(
-    {"api", "healthz", "readyz", "metrics", "login", "static", "graphql", "files", "me"}
-)
+RESERVED: Final = frozenset({
+    "api", "artifacts", "authorize", "files", "graphql", "healthz", "login", "me", "metrics",
+    "oidc", "ready", "readyz", "sdk", "static", "storage",
+})  # fmt: skip
 
 
 def check_name(name: str, what: str) -> None:
