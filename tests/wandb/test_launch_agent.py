@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from runyard.testing.git_server import git_server
 from tests.http.conftest import Caller, World, world
 
 from .conftest import PYTHON, Client
@@ -120,6 +121,30 @@ def test_the_client_s_agent_runs_a_job_from_push_to_end(client: Client) -> None:
         assert queued.state == "finished"
         """
     )
+
+
+def test_a_job_from_git_is_made_pushed_and_run(client: Client) -> None:
+    process_queue(client)
+    with git_server(client.directory / "git") as git:
+        commit = git.repository("code.git").commit({"train.py": TRAIN, "requirements.txt": ""})
+        as_https = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{git.url}/.insteadOf",
+            "GIT_CONFIG_VALUE_0": "https://git.example/",
+        }
+        config = json.dumps({"overrides": {"run_config": {"lr": 1.5}}})
+        client.wandb("launch", "-u", "https://git.example/code.git", "-E", "python train.py",
+                     "-q", "lp", "-p", "jobs", "-e", "admin", "-J", "fromgit", "-c", config,
+                     env=as_https)  # fmt: skip
+        (item,) = items(client, "lp")
+        source = client.world.admin.ok("GET", f"/items/{item['id']}")["spec"]["source"]
+        assert (source["kind"], source["commit"]) == ("git", commit)
+        assert source["remote"] == "https://git.example/code.git"
+        with agent(client, "-q", "lp", **as_https):
+            until(lambda: items(client, "lp")[0]["state"] in ("FINISHED", "FAILED"))
+    (item,) = items(client, "lp")
+    assert item["state"] == "FINISHED", item
+    assert item["status"] == "Finished", item
 
 
 def test_what_cannot_be_started_fails_with_the_agent_s_reason_and_its_file(client: Client) -> None:

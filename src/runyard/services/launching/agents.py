@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from runyard.domain.access import Action, Kind
 from runyard.domain.agents import Agent, AgentKind, AgentStatus
-from runyard.domain.errors import Invalid, NotFound
+from runyard.domain.errors import Invalid, NotFound, TooMuch
 from runyard.domain.items import AgentId
 from runyard.services import agents as registered
 from runyard.services import audit, leasing
@@ -21,8 +21,10 @@ from runyard.services.call import Call
 from runyard.services.launching import queues
 from runyard.store import agents, items
 from runyard.store import launching as rows
+from runyard.store.values import to_text
 
 MOST_QUEUES: Final = 1000
+_MOST_CONFIG: Final = 64 << 10  # bytes
 _NAME_LENGTH: Final = 10  # of the random end of its id
 _NO_LIMIT: Final = -1
 
@@ -49,7 +51,7 @@ def register(
     """Make an agent of a name that nothing else has: it names the agent's own run, too.
 
     Raises:
-        Invalid: no queue. NotFound: a queue, or the entity. Forbidden.
+        Invalid: no queue. TooMuch: the config. NotFound: a queue, or the entity. Forbidden.
     """
     owner = call.entity(entity, Action.SERVE)
     if not 0 < len(queue_ids) <= MOST_QUEUES:
@@ -60,6 +62,8 @@ def register(
         if queue.entity_id != owner["id"]:
             raise NotFound(f"no queue {queue.name!r} in {owner['name']}")
         names.append(queue.name)
+    if len(to_text(config)) > _MOST_CONFIG:
+        raise TooMuch(f"agentConfig: {_MOST_CONFIG >> 10} KiB at most")
     agent_id = call.new_id()
     agent = Agent(
         id=AgentId(agent_id),
