@@ -319,6 +319,15 @@ def test_content_that_never_came_is_refused(lab: Lab) -> None:
     assert lab.commit(row)["version"] == 0
 
 
+def test_bytes_that_the_entity_is_not_known_to_have_are_not_its_own(lab: Lab) -> None:
+    """As those are that garbage collection has forgotten and will remove next."""
+    contents = {"a": entry(b"a")}
+    row = lab.begin(contents)
+    made = lab.describe(row, contents)
+    lab.put(made.entity_id, b"a")
+    refused(lab, row, "'a' did not come")
+
+
 def test_a_size_that_lies_is_refused(lab: Lab) -> None:
     contents = {"a": {**entry(b"abc"), "size": 4}}
     row = lab.begin(contents)
