@@ -339,3 +339,27 @@ def test_many_runs_stream_at_once_and_nothing_is_lost(live: World) -> None:
         thread.join()
     for n in range(runs):
         assert run_of(live.admin, name=f"r{n}")["history"] == rows(*range(requests * each))
+
+
+def test_what_was_logged_is_read_by_rest_too(world: World) -> None:
+    make(world.admin)
+    lines = [*rows(0, 1, 2), '{"_step": 3, "loss": NaN, "rare": "x"}']
+    event = '{"system.cpu": 3.5, "_runtime": 2}'
+    files = {HISTORY: part(0, lines), EVENTS: part(0, [event]), SUMMARY: part(0, ['{"a": NaN}'])}
+    ok(world.admin, {"files": files})
+    told = world.admin.ok("GET", "/runs/admin/p/r1/metrics")
+    assert (told["rows"], told["last_step"], told["summary"]) == (4, 3, {"a": "NaN"})
+    assert told["system"] == json.loads(event)
+    by_key = {m["key"]: m for m in told["metrics"]}
+    assert by_key["of.a"] == {"key": "of.a", "types": {"number": 3}, "last": 2, "rising": True}
+    path = "/runs/admin/p/r1/history"
+    assert world.admin.ok("GET", path)["data"][0] == json.loads(lines[0])
+    found = world.admin.ok("GET", path, params={"keys": "loss,_step", "min_step": 2})["data"]
+    assert found == [{"loss": 0.2, "_step": 2}, {"loss": "NaN", "_step": 3}]
+    found = world.admin.ok("GET", path, params={"keys": "of.a", "samples": 2, "max_step": 2})
+    assert found["data"] == [{"of.a": 0}, {"of.a": 2}]
+    found = world.admin.ok("GET", "/runs/admin/p/r1/system-metrics")
+    assert found["data"] == [json.loads(event)]
+    bob = world.user("bob")
+    for what in ("metrics", "history", "system-metrics"):
+        assert bob("GET", f"/runs/admin/p/r1/{what}").status_code == 404

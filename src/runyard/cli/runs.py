@@ -117,6 +117,28 @@ def show(run: Run, as_json: Json = False) -> None:
 
 
 @app.command(
+    "metrics",
+    **examples("runyard run metrics 8k2m4x1p", "runyard run metrics 8k2m4x1p --json"),
+)
+def metrics(run: Run, as_json: Json = False) -> None:
+    """Show what a run's program has logged: each key with its last number."""
+    from runyard.cli.output import print_model, print_table
+    from runyard.cli.session import connect, find_run
+
+    with connect() as api:
+        found = api.run_metrics(find_run(api, run))
+    if as_json:
+        print_model(found)
+        return
+    rows = [
+        (m.key, "" if m.last is None else f"{m.last:g}", sum(m.types.values()), ", ".join(m.types))
+        for m in found.metrics
+    ]
+    none = "The run has logged nothing that is kept as rows: wandb.log() in its program does."
+    print_table(("key", "last", "values", "types"), rows, none=none)
+
+
+@app.command(
     "stop",
     **examples("runyard run stop 8k2m4x1p", 'runyard run stop 8k2m4x1p --reason "wrong data"'),
 )

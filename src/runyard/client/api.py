@@ -14,6 +14,7 @@ from runyard.client.secrets import SecretsApi
 from runyard.client.usage import UsageApi
 from runyard.domain.errors import NotFound
 from runyard.wire import rest
+from runyard.wire.rest_tracking import MetricsOut
 
 
 class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, UsageApi, OperatingApi):
@@ -110,6 +111,10 @@ class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, UsageApi, OperatingApi):
 
     def run(self, run: rest.RunRef) -> rest.RunOut:
         return self._get(run_path(run), rest.RunOut)
+
+    def run_metrics(self, run: rest.RunRef) -> MetricsOut:
+        """Return the keys that a run has logged with their last values, and its summary."""
+        return self._get(run_path(run) + "/metrics", MetricsOut)
 
     def stop_run(self, run: rest.RunRef, reason: str = "") -> rest.RunOut:
         return self._post(run_path(run) + "/stop", rest.RunOut, {"reason": reason})

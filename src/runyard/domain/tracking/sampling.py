@@ -93,7 +93,7 @@ def select(chunks: Iterable[Chunk], spec: Spec) -> list[dict[str, Any]]:
     found: Thinned[Any] = Thinned(spec.samples)
     for start, data in chunks:
         found.add(looker.having(start, looker.rows(start, data), spec))
-    return [_plain(looker.values(row)) for row in found.chosen()]
+    return [plain(looker.values(row)) for row in found.chosen()]
 
 
 def whole(chunks: Iterable[Chunk], spec: Spec) -> list[bytes]:
@@ -203,12 +203,12 @@ def _slow(step: Any, number: int) -> int:
     return step_of(row, number)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value that any JSON can hold: what is no number is told by its name, as a rule."""
     if type(value) is float and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if type(value) is dict:
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     if type(value) is list:
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value

@@ -52,8 +52,19 @@ def tail(call: Call, run_pk: str, kind: str) -> list[str]:
 
 
 def keys(text: str, last_step: int | None) -> dict[str, Any]:
-    """Return what is known of a history's keys, from the columns of a stream."""
-    return told_keys(_known(text), last_step)
+    """Return what is known of a history's keys in the tracking client's words."""
+    return told_keys(known(text), last_step)
+
+
+def known(text: str) -> dict[str, Known]:
+    """Return what is known of a history's keys, from the column of a stream."""
+    return _known(text)
+
+
+def values(text: str) -> dict[str, Any]:
+    """Return a row, or a summary, as an object that any JSON can hold."""
+    plain: dict[str, Any] = sampling.plain(read(text, "a row"))
+    return plain
 
 
 def truncate_after(call: Call, run_pk: str, step: int) -> None:
