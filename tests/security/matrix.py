@@ -186,11 +186,11 @@ USER_RUN = frozenset({Kind.USER, Kind.RUN})
 IMAGE = {"docker": {"docker_image": "busybox"}}
 NO_LOGS = msgspec.msgpack.encode(wire.Logs([]))
 HELD, DONE = {"item_id": "held_id", "run": "held_run"}, {"item_id": "done_id", "run": "done_run"}
-Q, IT, T, H, S, J, R, G = (
+Q, IT, T, H, S, J, R, G, W = (
     f"{V1}/queues/{{entity}}/{{queue}}", f"{V1}/items/{{item_id}}", f"{V1}/teams/{{team}}",
     f"{V1}/hooks/{{entity}}", f"{V1}/secrets/{{entity}}/{{name}}",
     f"{V1}/jobs/{{entity}}/{{project}}/{{name}}", f"{V1}/runs/{{entity}}/{{project}}/{{run}}",
-    f"{V1}/agents/{{agent_id}}",
+    f"{V1}/agents/{{agent_id}}", f"{V1}/sweeps/{{entity}}/{{project}}/{{sweep}}",
 )  # fmt: skip
 
 
@@ -249,6 +249,9 @@ def item_rules() -> list[Rule]:
         Rule(f"GET {R}/logs", see, fill=DONE, kinds=USER_RUN),
         Rule(f"GET {R}/events", see, fill=DONE, kinds=USER_RUN),
         Rule(f"POST {R}/stop", cancel),
+        Rule(f"GET {V1}/sweeps/{{entity}}/{{project}}", of_team(A.SEE), TEAMS),
+        Rule(f"GET {W}", of_team(A.SEE), THINGS),
+        Rule(f"PATCH {W}", of_team(A.CANCEL), THINGS, json=say(state="CANCELED")),
         Rule(f"GET {V1}/events", everybody, ONCE),
         Rule(f"GET {V1}/events", see, (Whose.MATE, Whose.FOREIGN, Whose.NOWHERE), query=of_queue),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 
 from runyard.domain.access import BUILT_IN, Kind
 from tests.http.conftest import Caller, World
@@ -13,6 +14,9 @@ ROLES = {
     "vic": "viewer", "sue": "submitter", "abe": "agent", "mem": "member", "opa": "operator",
     "adm": "admin", "lea": "lead", "cus": "curator",
 }  # fmt: skip
+SWEEP = """mutation UpsertSweep($entity: String, $name: String) { upsertSweep(input: {
+  entityName: $entity, projectName: "default", displayName: $name,
+  config: "method: grid" }) { sweep { name } } }"""
 OWN_ROLES = {"lead": LEAD, "curator": CURATOR}
 
 
@@ -123,7 +127,11 @@ class Town:
         bot_key = who.ok("POST", "/keys", json={"user": bot})["id"]
         made = who.ok("POST", "/invitations", json={"team": team, "role": "viewer"})
         new = f"sha256:{hashlib.sha256(b'new').hexdigest()}"
+        body = {"query": SWEEP, "variables": {"entity": team, "name": f"{team}-sweep"}}
+        basic = {"Authorization": "Basic " + b64encode(f"api:{who.key}".encode()).decode()}
+        swept = who.ok("POST", "/graphql", json=body, headers=basic)
         return {
+            "sweep": swept["data"]["upsertSweep"]["sweep"]["name"],
             "digest": digest, "new_digest": new, "bot_key": bot_key,
             "invitation_id": made["id"], "token": made["token"],
         }  # fmt: skip

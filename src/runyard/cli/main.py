@@ -24,6 +24,7 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
     "Run things": {
         "launch": Place("launch", "Submit a job to a queue, or run it here and now."),
         "run": Place("runs", "List, show and stop runs; read their logs."),
+        "sweep": Place("sweeps", "List, show, pause, resume and end sweeps."),
         "logs": Place("logs", "Print or follow the log of a run or item."),
         "item": Place("items", "List, show, hold, move, retry, cancel what was submitted."),
         "job": Place("jobs", "Save jobs from an image, a git commit or a directory."),

@@ -11,13 +11,14 @@ from runyard.client.operating import OperatingApi
 from runyard.client.parts import path
 from runyard.client.people import PeopleApi
 from runyard.client.secrets import SecretsApi
+from runyard.client.sweeps import SweepsApi
 from runyard.client.usage import UsageApi
 from runyard.domain.errors import NotFound
 from runyard.wire import rest
 from runyard.wire.rest_tracking import MetricsOut
 
 
-class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, UsageApi, OperatingApi):
+class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, SweepsApi, UsageApi, OperatingApi):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or

@@ -178,6 +178,16 @@ def totals(tx: Tx, sweep_id: str) -> dict[str | None, int]:
     return {row["sweep_agent_id"]: row["n"] for row in rows}
 
 
+def run_counts(tx: Tx, sweep_ids: Sequence[str]) -> dict[str, int]:
+    """Return how many runs each of these sweeps has."""
+    found = (
+        select(_R.sweep_id, func.count().label("n"))
+        .where(_R.sweep_id.in_(list(sweep_ids)), _R.deleted_at.is_(None))
+        .group_by(_R.sweep_id)
+    )
+    return dict.fromkeys(sweep_ids, 0) | {row["sweep_id"]: row["n"] for row in tx.all(found)}
+
+
 def count_runs(tx: Tx, sweep_id: str) -> int:
     """Return how many runs a sweep has had, deleted ones too: a cap counts them."""
     found = select(func.count()).select_from(t.runs).where(_R.sweep_id == sweep_id)

@@ -135,9 +135,9 @@ def move(call: Call, row: Row, to: SweepState) -> None:
 
 
 def _move(call: Call, row: Row, to: SweepState) -> None:
+    finding.need_to_end(call, row)
     if to.value == row["state"]:
         return
-    finding.need_to_end(call, row)
     move(call, row, to)
     path = f"{row['entity']}/{row['project']}/{row['name']}"
     audit.note(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from runyard.services.call import Call
+from runyard.services.tracking import places
 from runyard.services.tracking.places import Place
 from runyard.store import sweeps as rows
 from runyard.store.db import Row
@@ -19,6 +20,22 @@ def page(
 
 def count(call: Call, place: Place, filters: str | None) -> int:
     return rows.count(call.tx, place.id, filters)
+
+
+def place(call: Call, entity: str, project: str) -> Place:
+    """Return a project that the caller may look into. Raises: NotFound."""
+    return places.find(call, entity, project)
+
+
+def counts(call: Call, sweeps: Sequence[Row]) -> Mapping[str, int]:
+    """Return how many runs each of these sweeps has, by its id."""
+    return rows.run_counts(call.tx, [row["id"] for row in sweeps])
+
+
+def scheduler(call: Call, sweep: Row) -> str | None:
+    """Return the name of the run that drives a sweep."""
+    run = rows.run(call.tx, sweep["scheduler_run_id"]) if sweep["scheduler_run_id"] else None
+    return None if run is None else str(run["name"])
 
 
 def count_runs(call: Call, sweep: Row, agent_id: str | None = None) -> int:

@@ -17,10 +17,13 @@ def values_of(tx: Tx, run_pk: str, name: str, *, most: int) -> list[float]:
     # Most rows of a history may be of other metrics: they need not be parsed.
     word = name.rpartition(".")[2].encode() if name.isascii() else b""
     values: list[float] = []
-    for number, line in lines.each(tx, run_pk, "history"):
-        if len(values) == most or number >= _MOST_LINES:
+    for start, chunk in lines.chunks(tx, run_pk, "history"):
+        if start >= _MOST_LINES:
             break
-        value = metric_value(json.loads(line), name) if word in line else None
-        if value is not None:
-            values.append(value)
+        for line in chunk.split(b"\n"):
+            value = metric_value(json.loads(line), name) if word in line else None
+            if value is not None:
+                values.append(value)
+            if len(values) == most:
+                return values
     return values
