@@ -32,6 +32,7 @@ from runyard.services.artifacts import (
 )
 from runyard.services.artifacts.aliases import Alias
 from runyard.services.call import Call
+from runyard.services.tracking import ending
 from runyard.store import accounts as people
 from runyard.store import tables as t
 from runyard.store.artifacts import objects
@@ -826,6 +827,24 @@ def test_a_sequence_is_deleted_with_everything(lab: Lab) -> None:
     }  # fmt: skip
     assert lab.names(kept["id"]) == {"latest"}
     assert lab.log()["version"] == 0
+
+
+def test_a_run_goes_with_its_artifacts_or_without(lab: Lab) -> None:
+    tokens = {name: lab.run(name) for name in ("one", "two", "three")}
+    logged = {
+        name: lab.log({"a": name.encode()}, who=token, aliases=[name])
+        for name, token in tokens.items()
+    }
+    begun = lab.begin({}, who=tokens["two"])
+    lab.write("bob", lambda c: ending.delete(c, "lab", "p", "one"))
+    lab.write("bob", lambda c: ending.delete(c, "lab", "p", "two", with_artifacts=True))
+    assert {name: lab.state(row["id"]) for name, row in logged.items()} == {
+        "one": "COMMITTED", "two": "DELETED", "three": "COMMITTED",
+    }  # fmt: skip
+    assert lab.state(begun["id"]) == "DELETED"
+    with pytest.raises(Forbidden):
+        lab.write("viv", lambda c: ending.delete(c, "lab", "p", "three", with_artifacts=True))
+    assert lab.names(logged["three"]["id"]) == {"latest", "three"}
 
 
 def test_what_nobody_goes_on_with_goes_and_what_is_worked_on_stays(lab: Lab) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from runyard.domain.access import Action
 from runyard.domain.artifacts import LATEST
 from runyard.domain.errors import Conflict
 from runyard.services import audit
 from runyard.services.artifacts import aliases, reach
 from runyard.services.artifacts.reach import Collection
 from runyard.services.call import Call
+from runyard.services.tracking import places
 from runyard.store.artifacts import collections, writing
 from runyard.store.artifacts.collections import PORTFOLIO, SEQUENCE
 from runyard.store.db import Row
@@ -47,6 +49,24 @@ def delete(call: Call, artifact_id: int, *, with_aliases: bool) -> Row:
     row = writing.get(call.tx, artifact_id)
     assert row is not None
     return row
+
+
+def delete_logged(call: Call, project_id: str, run_id: str) -> None:
+    """Delete all versions that a run logged, with their aliases.
+
+    Raises:
+        NotFound, Forbidden.
+    """
+    place = places.by_id(call, project_id, "project", Action.TRACK)
+    for artifact_id in writing.logged_by(call.tx, run_id):
+        row = writing.held(call.tx, artifact_id)
+        if row is None or row["state"] == writing.DELETED:
+            continue
+        _delete(call, artifact_id)
+        audit.note(
+            call, "artifact.delete", reach.Version(row, place).name, entity_id=place.entity_id,
+            before={"digest": row["digest"]},
+        )  # fmt: skip
 
 
 def delete_sequence(call: Call, sequence_id: str) -> Collection:

@@ -9,6 +9,7 @@ from runyard.domain.run_names import deleted_name
 from runyard.domain.runs import RunState
 from runyard.services import audit
 from runyard.services import runs as launched
+from runyard.services.artifacts import deleting
 from runyard.services.call import Call
 from runyard.services.tracking import history, life, places, runs
 from runyard.store.db import Row
@@ -31,8 +32,12 @@ def stop(call: Call, entity: str, project: str, name: str) -> None:
         launched.end(call, row["item_id"], RunId(row["pk"]))
 
 
-def delete(call: Call, entity: str, project: str, name: str) -> None:
+def delete(
+    call: Call, entity: str, project: str, name: str, *, with_artifacts: bool = False
+) -> None:
     """Take a run away, and free its name. What still waits or runs for it is ended. Repeatable.
+
+    The artifacts that it logged stay, unless they are to go with it.
 
     Raises:
         NotFound: the project. Forbidden.
@@ -46,6 +51,8 @@ def delete(call: Call, entity: str, project: str, name: str) -> None:
     if not RunState(row["state"]).is_final:
         launched.end(call, row["item_id"], RunId(pk), "the run was deleted")
     life.abandon(call, pk)
+    if with_artifacts:
+        deleting.delete_logged(call, row["project_id"], pk)
     values = {"deleted_at": to_ms(call.now), "name": deleted_name(name, pk)}
     rows.change(call.tx, pk, values)
     path = f"{row['entity']}/{row['project']}/{name}"

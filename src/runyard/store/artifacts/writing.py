@@ -190,6 +190,12 @@ def abandoned(tx: Tx, before: datetime) -> list[int]:
     return [row["id"] for row in tx.all(_ABANDONED, {"before": to_ms(before)})]
 
 
+def logged_by(tx: Tx, run_id: str) -> list[int]:
+    """Return versions that a run logged and that are not deleted."""
+    found = select(_A.id).where(_A.run_id == run_id, _A.state != DELETED).order_by(_A.id)
+    return [row["id"] for row in tx.all(found)]
+
+
 def versions_of(tx: Tx, sequence_id: str, limit: int) -> list[int]:
     """Return versions of a sequence, in any state."""
     found = select(_A.id).where(_A.sequence_id == sequence_id).limit(limit)

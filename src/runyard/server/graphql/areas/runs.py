@@ -113,7 +113,8 @@ def _stop(_: None, info: Info, input: Mapping[str, Any]) -> Source:
 
 
 def _delete(_: None, info: Info, input: Mapping[str, Any]) -> Source:
-    ending.delete(context_of(info).call, *ids.run_of(input["id"]))
+    with_artifacts = bool(input.get("deleteArtifacts"))
+    ending.delete(context_of(info).call, *ids.run_of(input["id"]), with_artifacts=with_artifacts)
     return _done(input)
 
 
