@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.store import tables as t
@@ -81,7 +81,7 @@ _EXPIRED: Final = (
 _ABANDONED: Final = (
     select(_A.id)
     .where(
-        _A.state == PENDING,
+        _A.state == literal_column(f"'{PENDING}'"),  # as the index says it
         _A.created_at < bindparam("before"),
         _A.updated_at < bindparam("before"),
     )

@@ -109,7 +109,7 @@ artifacts = Table(
     ),
     CheckConstraint("state <> 'COMMITTED' OR version IS NOT NULL", name="committed_has_number"),
     Index("ix_artifacts_sequence", "sequence_id", "version"),
-    Index("ix_artifacts_digest", "sequence_id", "digest"),
+    Index("ix_artifacts_digest", "sequence_id", "digest", "version"),
     Index("ix_artifacts_run", "run_id", sqlite_where=text("run_id IS NOT NULL"),
           postgresql_where=text("run_id IS NOT NULL")),
     Index("ix_artifacts_pending", "created_at", sqlite_where=text("state = 'PENDING'"),

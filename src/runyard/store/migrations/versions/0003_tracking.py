@@ -350,7 +350,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_artifacts_digest", "artifacts", ["sequence_id", "digest"], unique=False)
+    op.create_index(
+        "ix_artifacts_digest", "artifacts", ["sequence_id", "digest", "version"], unique=False
+    )
     op.create_index(
         "ix_artifacts_expiry",
         "artifacts",
@@ -478,8 +480,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in reversed(TABLES):
         op.drop_table(table)
-    op.drop_index("ix_runs_deleted", "runs")
     op.drop_index("ix_job_versions_plain", "job_versions")
+    op.drop_index("ix_runs_deleted", "runs")
     op.drop_index("ix_runs_sweep", "runs")
     for table, column, _ in reversed(COLUMNS):
         op.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
