@@ -18,11 +18,12 @@ _R, _P, _E, _S, _I, _A = (
 _TARGET: Final = (
     select(
         _R.id.label("pk"), _R.project_id, _R.author_id, _R.stop_requested_at, _P.entity_id,
-        _E.name.label("entity"), t.queues.c.name.label("queue"),
+        _E.name.label("entity"), t.queues.c.name.label("queue"), _S.live,
     )
     .select_from(t.entities)
     .join(t.projects, and_(_P.entity_id == _E.id, _P.name == bindparam("project")))
     .join(t.runs, and_(_R.project_id == _P.id, _R.name == bindparam("run")))
+    .outerjoin(t.streams, _S.run_id == _R.id)
     .outerjoin(t.items, _I.id == _R.item_id)
     .outerjoin(t.queues, t.queues.c.id == _I.queue_id)
     .where(_E.name == bindparam("entity"), _R.deleted_at.is_(None))
@@ -56,7 +57,10 @@ _BEAT: Final = (
 
 
 def target(tx: Tx, entity: str, project: str, run: str) -> Row | None:
-    """Return a run by its names, with what decides who may write it."""
+    """Return a run by its names, with what decides who may write it.
+
+    `live` is None for a run whose program has never spoken.
+    """
     return tx.one(_TARGET, {"entity": entity, "project": project, "run": run})
 
 
@@ -65,7 +69,8 @@ def lock(tx: Tx, run_pk: str) -> Row:
 
     The run is locked before its stream, as by those who move it.
     """
-    tx.one(_LOCK, {"pk": run_pk})
+    if tx.is_postgres:  # SQLite has one writer at a time
+        tx.one(_LOCK, {"pk": run_pk})
     row = tx.one(_STREAM, {"pk": run_pk})
     if row is None:
         dialect = postgresql if tx.is_postgres else sqlite
