@@ -14,6 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from email.utils import formatdate
+from functools import partial
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
@@ -85,11 +86,7 @@ class _Routes:
     async def _put(self, request: Request) -> Response:
         name = request.path_params["name"]
         grant = self._store.signer.read(request.path_params["token"], name, Deed.PUT, Deed.PART)
-        incoming = await anyio.to_thread.run_sync(self._incoming, grant)
-        try:
-            await _take(request, incoming)
-        finally:
-            await anyio.to_thread.run_sync(incoming.close)
+        incoming = await _take(request, partial(self._incoming, grant))
         if grant.deed is Deed.PUT and grant.key.startswith("runs/"):
             await self._note(grant, name, incoming)
         return Response(status_code=200, headers={**_SHARED, "ETag": f'"{incoming.md5}"'})
@@ -153,19 +150,29 @@ class _Routes:
         return file, found.st_size, found.st_mtime, data
 
 
-async def _take(request: Request, incoming: Incoming) -> None:
+async def _take(request: Request, begin: Callable[[], Incoming]) -> Incoming:
+    """Put what comes in its place; a small file in one go of a thread."""
+    incoming: Incoming | None = None
     gathered = bytearray()
-    async for piece in request.stream():
-        gathered += piece
-        if len(gathered) >= _AT_ONCE:
-            await anyio.to_thread.run_sync(incoming.write, bytes(gathered))
-            gathered.clear()
-    await anyio.to_thread.run_sync(_finish, incoming, bytes(gathered))
+    try:
+        async for piece in request.stream():
+            gathered += piece
+            if len(gathered) >= _AT_ONCE:
+                incoming = incoming or await anyio.to_thread.run_sync(begin)
+                await anyio.to_thread.run_sync(incoming.write, bytes(gathered))
+                gathered.clear()
+        return await anyio.to_thread.run_sync(_finish, incoming, begin, bytes(gathered))
+    except BaseException:
+        if incoming is not None:
+            incoming.close()
+        raise
 
 
-def _finish(incoming: Incoming, rest: bytes) -> None:
-    incoming.write(rest)
-    incoming.finish()
+def _finish(incoming: Incoming | None, begin: Callable[[], Incoming], rest: bytes) -> Incoming:
+    with incoming or begin() as open_:
+        open_.write(rest)
+        open_.finish()
+    return open_
 
 
 async def _pieces(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
