@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from mimetypes import guess_type
 from typing import Any, Final, TypeVar
 
@@ -156,7 +157,10 @@ def aliases_of(call: Call, source: Source) -> list[Source]:
 
 
 def file_sources(context: Context, artifact: Row, entries: Iterable[Row]) -> list[Source]:
-    """Return files of a version. What lies elsewhere has its own address as the link."""
+    """Return files of a version. What lies elsewhere has its own address as the link.
+
+    Thousands are asked for at once, mostly for their links: the rest is found out when asked.
+    """
     storage, base, entity = context.parts.storage, context.base_url, artifact["entity_id"]
     at = at_or_none(artifact["committed_at"])
     found = []
@@ -168,7 +172,7 @@ def file_sources(context: Context, artifact: Row, entries: Iterable[Row]) -> lis
             link = storage.get_blob(entity, md5, name=path.rpartition("/")[2], base=base)
         found.append(
             {
-                "id": ids.encode("ArtifactFile", artifact["id"], path),
+                "id": partial(ids.encode, "ArtifactFile", artifact["id"], path),
                 "name": path,
                 "displayName": path,
                 "directUrl": link,
@@ -176,13 +180,17 @@ def file_sources(context: Context, artifact: Row, entries: Iterable[Row]) -> lis
                 "sizeBytes": entry["size"] or 0,
                 "digest": entry["digest"],
                 "md5": entry["digest"],
-                "storagePath": None if md5 is None else names.storage_path(md5),
-                "mimetype": guess_type(path)[0],
+                "storagePath": None if md5 is None else partial(names.storage_path, md5),
+                "mimetype": partial(_mimetype, path),
                 "updatedAt": at,
                 "uploadHeaders": [],
             }
         )
     return found
+
+
+def _mimetype(path: str) -> str | None:
+    return guess_type(path)[0]
 
 
 def manifest_source(context: Context, artifact: Row) -> Source | None:

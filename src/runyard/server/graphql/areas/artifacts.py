@@ -257,7 +257,7 @@ def _files(
             total, found = len(named), [row for row in named if row["path"] > last][: limit + 1]
     return connection(
         sources.file_sources(context, version, found[:limit]),
-        lambda file: {"node": file, "cursor": cursor(file["name"])},
+        lambda file: {"node": file, "cursor": partial(cursor, file["name"])},
         has_more=len(found) > limit,
         total=total,
     )
@@ -281,7 +281,7 @@ def _files_by_entries(
     shown = [held[path] for path in paths if path in held]
     return connection(
         shown,
-        lambda file: {"node": file, "cursor": cursor(file["name"])},
+        lambda file: {"node": file, "cursor": partial(cursor, file["name"])},
         has_more=False,
         total=len(shown),
     )
