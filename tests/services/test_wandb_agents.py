@@ -260,6 +260,9 @@ def test_an_agent_that_leaves_gives_back_what_it_has_not_begun(yard):
     clients.say(yard.call(), agent, "KILLED")
     assert (yard.states(first)[0], yard.states(second)[0]) == ("CLAIMED", "PENDING")
     assert queues.counts(yard.call(), yard.queue)[2] == 0
+    clients.say(yard.call(), agent, "POLLING")  # its last job has ended
+    assert clients.look(yard.call(), agent).agent.status == "KILLED"
+    assert pop(yard, agent) is None
     with pytest.raises(Invalid):
         clients.say(yard.call(), agent, "ASLEEP")
 

@@ -27,6 +27,8 @@ from .conftest import PYTHON, Client
 
 __all__ = ["world"]
 
+pytestmark = pytest.mark.timeout(300)  # the client's agent looks around every ten seconds
+
 TRAIN = """
 import sys
 import wandb

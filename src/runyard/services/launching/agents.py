@@ -143,7 +143,8 @@ def ask_to_stop(call: Call, agent_id: str) -> None:
 
 
 def say(call: Call, agent_id: str, status: str) -> None:
-    """Note what an agent says of itself. One that leaves gives back what it has not begun.
+    """Note what an agent says of itself. One that leaves gives back what it has not begun, and is
+    gone: what its last job says of it afterwards comes too late. The next process is another agent.
 
     Raises:
         Invalid: no such status. NotFound: no agent of the caller's.
@@ -154,6 +155,8 @@ def say(call: Call, agent_id: str, status: str) -> None:
     except ValueError:
         known = ", ".join(AgentStatus)
         raise Invalid(f"agentStatus: {status[:64]!r} is none of {known}") from None
+    if agent.status is AgentStatus.KILLED:
+        return
     if said is AgentStatus.KILLED:
         served = [q.id for q in agents.served(call.tx, agent.id) if q.id is not None]
         leasing.give_back(call, agent.id, agent.name)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from runyard.domain import outcomes, wandb_specs
 from runyard.domain.access import Action
-from runyard.domain.agents import Agent
+from runyard.domain.agents import Agent, AgentStatus
 from runyard.domain.errors import NotFound
 from runyard.domain.items import Failure, ItemState, Lease, Stage
 from runyard.domain.outcomes import Outcome
@@ -70,7 +70,8 @@ def pop(call: Call, entity: str | None, queue: str, agent_id: str) -> Popped | N
     served = next((q for q in agent_rows.served(call.tx, agent.id) if q.name == queue), None)
     if served is None or entity not in (None, agent.entity):
         raise NotFound(f"agent {agent.name} does not serve a queue {queue!r}")
-    if served.id is None or served.mode == Mode.PAUSED or not agent.may_lease:
+    may_lease = agent.may_lease and agent.status is not AgentStatus.KILLED
+    if served.id is None or served.mode == Mode.PAUSED or not may_lease:
         return None
     pair = leasing.lease_one(call, agent.id, agent.name, served, fits=_can_run)
     if pair is None:
