@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,7 @@ from runyard.services.call import Call
 from runyard.services.tracking import ending
 from runyard.store import accounts as people
 from runyard.store import tables as t
-from runyard.store.artifacts import objects
+from runyard.store.artifacts import objects, writing
 from runyard.store.db import Database, Row, Tx
 from runyard.store.objects.base import ObjectStore, blob_key
 from runyard.store.objects.links import Signer
@@ -501,12 +502,25 @@ def test_versions_committed_at_once_get_numbers_of_their_own(lab: Lab) -> None:
     assert lab.names(newest["id"]) == {"latest"}
 
 
-def test_one_version_begun_at_once_is_one(lab: Lab) -> None:
+def test_one_version_begun_at_once_is_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = writing.add
+
+    def slowly(*args: Any) -> int:
+        time.sleep(0.1)  # so that nobody is done before the others have looked
+        return add(*args)
+
+    lab.log()
+    monkeypatch.setattr(writing, "add", slowly)
     begin = [lambda: lab.begin({"a": entry(b"a")}, client_id="same") for _ in range(4)]
+    assert len({row["id"] for row in together(*begin)}) == 1
+
+
+def test_one_sequence_begun_at_once_is_one(lab: Lab) -> None:
     lab.begin({}, project="p", collection="other")  # the project is there
+    begin = [lambda n=n: lab.begin({"a": entry(f"{n}".encode())}) for n in range(4)]
     done = together(*begin)
-    assert len({row["id"] for row in done}) == 1
-    assert len(lab.rows(select(t.collections).where(t.collections.c.name == "data"))) == 1
+    assert len({row["id"] for row in done}) == 4
+    assert len({row["sequence_id"] for row in done}) == 1
 
 
 def test_a_version_that_changes_while_it_is_checked_is_not_committed(lab: Lab) -> None:
