@@ -158,7 +158,8 @@ async def _take(request: Request, begin: Callable[[], Incoming]) -> Incoming:
         async for piece in request.stream():
             gathered += piece
             if len(gathered) >= _AT_ONCE:
-                incoming = incoming or await anyio.to_thread.run_sync(begin)
+                if incoming is None:
+                    incoming = await anyio.to_thread.run_sync(begin)
                 await anyio.to_thread.run_sync(incoming.write, bytes(gathered))
                 gathered.clear()
         return await anyio.to_thread.run_sync(_finish, incoming, begin, bytes(gathered))
