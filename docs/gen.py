@@ -12,12 +12,14 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from render import cli, decisions, errors, policy, rest, schema
+from render import cli, decisions, errors, policy, protocol, rest, schema
 
 import runyard.domain.errors
 from runyard.agent.config import AgentConfig
 from runyard.cli.tree import trunk
 from runyard.server.app import create_openapi
+from runyard.server.graphql.documents import load_schema
+from runyard.server.graphql.features import FEATURES
 from runyard.server.settings import ServerSettings
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +50,10 @@ def rest_api() -> str:
     return rest.page(create_openapi())
 
 
+def tracking_protocol() -> str:
+    return protocol.page(load_schema(), FEATURES)
+
+
 def agent_config() -> str:
     return schema.page("Agent configuration", AgentConfig)
 
@@ -71,6 +77,7 @@ def design_decisions() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": command_line,
     "reference/rest.md": rest_api,
+    "reference/protocol.md": tracking_protocol,
     "reference/agent-config.md": agent_config,
     "reference/server-settings.md": server_settings,
     "reference/queue-policy.md": queue_policy,

@@ -21,6 +21,8 @@ from runyard.domain.specs import KEYS, OVERRIDES
 from runyard.drivers.docker_settings import DockerSettings
 from runyard.drivers.process_request import HOST_VARIABLES
 from runyard.server.app import create_openapi
+from runyard.server.graphql.areas import AREAS
+from runyard.server.graphql.features import FEATURES
 from runyard.server.settings import ServerSettings
 
 
@@ -39,6 +41,18 @@ def test_every_route_is_documented(texts: Mapping[str, str]) -> None:
     ]
     assert routes
     assert not [route for route in routes if route not in page]
+
+
+def test_every_operation_of_the_tracking_protocol_is_documented(texts: Mapping[str, str]) -> None:
+    page = texts["reference/protocol/index.html"]
+    answered = [
+        name
+        for area in AREAS
+        for kind in ("Query", "Mutation")
+        for name in area.resolvers.get(kind, {})
+    ]
+    assert len(answered) > 60
+    assert not [name for name in (*answered, *FEATURES) if name not in page]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from runyard.domain.errors import Forbidden, Unavailable
 from runyard.server.graphql import documents, execution
+from runyard.server.graphql.areas import AREAS
 from runyard.server.graphql.context import Area, context_of
 from runyard.services import accounts
 from runyard.store.db import Duplicate
@@ -254,3 +255,11 @@ def test_half_a_character_is_told_as_it_came(world: World, monkeypatch: pytest.M
     answer = ask(world.admin, "{ viewer { name } }")
     assert answer.status_code == 200
     assert answer.json()["data"]["viewer"]["name"] == "a\ud800"
+
+
+@pytest.mark.parametrize("kind", ["Query", "Mutation"])
+def test_every_operation_of_the_schema_has_a_resolver(kind: str) -> None:
+    fields = set(documents.load_schema().type_map[kind].fields)  # type: ignore[attr-defined]
+    answered = [name for area in AREAS for name in area.resolvers.get(kind, {})]
+    assert fields == set(answered)
+    assert len(answered) == len(set(answered)), "two areas answer the same"
