@@ -99,6 +99,10 @@ def test_finding_editing_relabelling_and_deleting(client: Client) -> None:
             with wandb.init(project="p", id=f"r{n}", name=f"run {n}", tags=[f"t{n % 2}"],
                             config={"lr": n / 10, "opt": {"name": "adam"}}) as run:
                 run.log({"loss": 5 - n})
+                made = wandb.Artifact(f"model{n}", "model")
+                with made.new_file("a.txt") as file:
+                    file.write(str(n))
+                run.log_artifact(made).wait()
         api = wandb.Api()
         ids = lambda **q: [r.id for r in wandb.Api().runs("admin/p", **q)]
         assert ids() == ["r0", "r1", "r2"]
@@ -138,7 +142,10 @@ def test_finding_editing_relabelling_and_deleting(client: Client) -> None:
         gone = api.run("admin/p/r1")
         gone.delete()
         gone.delete()
-        assert ids() == ["r0", "r2", "later"]
+        api.run("admin/p/r2").delete(delete_artifacts=True)
+        assert ids() == ["r0", "later"]
+        kept = [wandb.Api().artifact_exists(f"admin/p/model{n}:v0") for n in range(3)]
+        assert kept == [True, True, False], kept
         try:
             wandb.Api().run("admin/p/r1")
         except Exception as error:

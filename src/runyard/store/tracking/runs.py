@@ -167,3 +167,10 @@ def summarise(tx: Tx, run_pk: str, summary: str) -> None:
 def sweep_id(tx: Tx, project_id: str, name: str) -> str | None:
     found: str | None = tx.scalar(_SWEEP, {"project": project_id, "name": name})
     return found
+
+
+def artifacts(tx: Tx, run_pk: str) -> list[int]:
+    """Return the versions that a run has logged and that are there."""
+    c = t.artifacts.c
+    found = select(c.id).where(c.run_id == run_pk, c.state == "COMMITTED").order_by(c.id)
+    return [row["id"] for row in tx.all(found)]
