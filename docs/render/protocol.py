@@ -46,12 +46,12 @@ def _section(lines: Sequence[str]) -> str:
 PROSE = """\
 # Tracking protocol
 
-What this server answers of the protocol that the `wandb` client speaks: `POST /graphql`, with an API
-key as the password of HTTP Basic. Introspection tells the same. How to use the client is in
+What this server answers of the protocol that the `wandb` client speaks: `POST /graphql`, with an
+API key as the password of HTTP Basic. Introspection tells the same. How to use the client is in
 [The wandb client](../guides/wandb.md).
 
-What is missing, or not yours to see, is null in a query and an error with status 404 in a mutation. A
-mutation is done as a whole or not at all. A document has at most 1,000 fields, 24 levels and 16
+What is missing, or not yours to see, is null in a query and an error with status 404 in a mutation.
+A mutation is done as a whole or not at all. A document has at most 1,000 fields, 24 levels and 16
 operations, and 20 seconds.
 
 Beside it there are `POST /files/ENTITY/PROJECT/RUN/file_stream`, which takes what a run logs, and
