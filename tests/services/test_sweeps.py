@@ -301,8 +301,9 @@ def test_bayes_without_its_library_says_what_to_install(
 def test_enqueued_runs_come_first(yard: Yard) -> None:
     sweep = Sweep(yard)
     name = agents.enqueue(yard.call(), sweep.id, {"x": 99}, "mine")
-    agent = sweep.agent()
-    assert sweep.ask(agent) == (name, {"x": 99})
+    other = agents.enqueue(yard.call(), sweep.id, {"x": {"value": 98}}, None)
+    assert sweep.ask(sweep.agent()) == (name, {"x": 99})
+    assert sweep.ask(sweep.agent()) == (other, {"x": 98})
 
 
 def test_a_sweep_with_a_scheduler_of_its_own_proposes_nothing(yard: Yard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 from .conftest import PYTHON, Client
 from .test_launch_agent import agent, items, process_queue, project, until
@@ -179,3 +180,37 @@ def test_a_launched_sweep_keeps_to_its_workers(client: Client) -> None:
         assert scheduler.state == "finished", scheduler.state
         """
     )
+
+
+def test_a_scheduler_of_the_clients_own_enqueues_the_runs(client: Client) -> None:
+    (client.directory / "sweep.yaml").write_text(
+        "method: bayes\nrun_cap: 2\nmetric: {name: loss, goal: minimize}\n"
+        "scheduler: {engine: optuna}\nparameters: {x: {min: 0.0, max: 1.0}}\n"
+    )
+    told = client.wandb("sweep", "sweep.yaml", env=PLACE)
+    name = told.split("Creating sweep with ID: ")[1].split()[0]
+    words = ("--batch-size", "1", "--poll-interval", "1", f"admin/search/{name}")
+    scheduler = subprocess.Popen(
+        [PYTHON, "-m", "wandb", "sweep-scheduler", *words], cwd=client.directory, text=True,
+        env=client.env(**PLACE), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        client.python(
+            f"""
+            import wandb
+            from wandb.agents.pyagent import Agent
+            Agent.HEARTBEAT_SLEEP_SECONDS = 0.3
+
+            def train():
+                with wandb.init() as run:
+                    assert 0 <= run.config.x <= 1
+                    run.log({{"loss": run.config.x}})
+
+            wandb.agent("{name}", function=train, project="search", entity="admin", count=2)
+            """
+        )
+        told = scheduler.communicate(timeout=90)[0]
+    finally:
+        scheduler.kill()
+    assert "the run cap was hit" in told
+    assert "failed to record" not in told

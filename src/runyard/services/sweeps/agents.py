@@ -21,7 +21,7 @@ from runyard.domain.sweeps.config import Proposer, SweepConfig
 from runyard.domain.sweeps.states import SweepState
 from runyard.services.call import Call
 from runyard.services.sweeps import controlling, defining, finding, halting, suggesting, yaml_text
-from runyard.services.sweeps.suggesting import object_of
+from runyard.services.sweeps.suggesting import object_of, plain
 from runyard.store import items
 from runyard.store import sweeps as rows
 from runyard.store.db import Row
@@ -102,7 +102,7 @@ def enqueue(call: Call, sweep_pk: str, args: Mapping[str, Any], display_name: st
         raise Conflict(f"sweep {sweep['name']} is {sweep['state'].lower()}, and takes no runs")
     if rows.totals(call.tx, sweep_pk).get(None, 0) >= _MOST_ENQUEUED:
         raise TooMuch(f"{_MOST_ENQUEUED} runs wait in sweep {sweep['name']} already")
-    run = add_run(call, sweep, args, agent_id=None, display_name=display_name)
+    run = add_run(call, sweep, plain(args), agent_id=None, display_name=display_name)
     return str(run["name"])
 
 

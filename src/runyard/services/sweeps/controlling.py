@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runyard.services.call import Call
-from runyard.services.sweeps.suggesting import object_of
+from runyard.services.sweeps.suggesting import object_of, plain
 from runyard.store import sweeps as rows
 from runyard.store.db import Row
 
@@ -37,7 +37,7 @@ def proposed(sweep: Row) -> Proposed | None:
         args = data.get("args") if isinstance(data, dict) else None
         if not isinstance(args, dict):
             return Proposed(entry["id"], None)
-        return Proposed(entry["id"], {key: _plain(value) for key, value in args.items()})
+        return Proposed(entry["id"], plain(args))
     return None
 
 
@@ -63,7 +63,3 @@ def _scheduled(sweep: Row) -> list[dict[str, Any]]:
 
 def _entries(found: object) -> list[dict[str, Any]]:
     return [e for e in found if isinstance(e, dict)] if isinstance(found, list) else []
-
-
-def _plain(value: Any) -> Any:
-    return value["value"] if isinstance(value, dict) and set(value) == {"value"} else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from runyard.domain.runs import RunState
@@ -69,6 +70,14 @@ def object_of(text: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def plain(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments without the `{"value": …}` that programs may put around each."""
+    return {
+        name: value["value"] if isinstance(value, dict) and set(value) == {"value"} else value
+        for name, value in args.items()
+    }
 
 
 def note_best(call: Call, row: Row, metric: Metric | None, run_pk: str | None) -> None:
