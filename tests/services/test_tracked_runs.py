@@ -11,7 +11,7 @@ import pytest
 from runyard.domain.access import Action, Actor, Kind
 from runyard.domain.errors import Forbidden, Invalid, NotFound
 from runyard.server.graphql.areas.runs import run_source
-from runyard.services import accounts
+from runyard.services import accounts, roles, service_accounts
 from runyard.services import runs as launched
 from runyard.services.tracking import ending, life, runs, upserting
 from runyard.services.tracking.upserting import Told
@@ -368,3 +368,21 @@ def test_who_may_do_what(yard: Yard) -> None:
     ending.delete(yard.call(bob), "lab", "p", "mine")
     with pytest.raises(NotFound):
         runs.find(yard.call(), "lab", "p", "mine", Action.SEE)
+
+
+def test_a_service_account_says_whose_run_it_is_only_where_it_may(yard: Yard) -> None:
+    yard.new_user("bob")
+    yard.new_user("eve")
+    yard.team("lab", bob="member")
+    roles.put(yard.call(), "lab", "ci", ["submit", "submit_for", "track"], "")
+    for name, role in (("may", "ci"), ("may-not", "member")):
+        service_accounts.create(yard.call(), "lab", name, role=role, queues=None)
+    told = {"entity": "lab", "project": "p"}
+
+    def author(name: str, actor: Actor, claimed: str) -> str:
+        return str(tell(yard, name, actor, author=claimed, **told)["author"])
+
+    assert author("a", yard.user("may"), "bob") == "bob"
+    assert author("b", yard.user("may"), "eve") == "may"  # who may not log there
+    assert author("c", yard.user("may-not"), "bob") == "may-not"
+    assert author("d", yard.user("bob"), "ann") == "bob"
