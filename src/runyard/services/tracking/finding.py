@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement
-
 from runyard.domain.errors import Invalid, TooMuch
 from runyard.domain.run_filters import (
     Every,
@@ -58,7 +56,7 @@ class Search:
     project_id: str
     tree: Every
     order: Order
-    conditions: tuple[ColumnElement[bool], ...]
+    conditions: tuple[rows.Condition, ...]
     is_decided: bool  # the conditions are all there is to the filter
 
     def count(self) -> int:

@@ -6,7 +6,7 @@ what is left of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, not_, or_, true
 
@@ -16,6 +16,7 @@ from runyard.store.db import Row, Tx
 from runyard.store.tracking.runs import RUNS
 from runyard.store.values import to_text
 
+Condition: TypeAlias = ColumnElement[bool]  # on runs, as far as the database can decide it
 _R, _S = t.runs.c, t.streams.c
 
 
