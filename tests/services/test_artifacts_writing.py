@@ -619,6 +619,7 @@ def test_T15_a_runs_token_writes_what_that_run_logged(lab: Lab) -> None:
         lambda c: deleting.delete(c, own["id"], with_aliases=True),
         lambda c: deleting.delete_sequence(c, own["sequence_id"]),
         lambda c: aliases.add(c, own["id"], [Alias("lab", "p", "own", "x")]),
+        lambda c: using.use(c, own["id"], entity="lab", project="p", run="one", used_as=None),
         lambda c: linking.link(c, own["id"], entity="lab", project="p", name="links"),
         lambda c: creating.create(
             c, "lab", "p", creating.Wanted("z", "dataset", digest({}), run="one")
@@ -705,7 +706,7 @@ def test_a_collection_is_renamed_with_its_versions(lab: Lab) -> None:
             ),
         )
 
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="there is a collection p/taken"):
         rename("taken")
     assert rename("new")["name"] == "new"
     assert lab.log({"a": b"next"}, collection="new")["version"] == 1
