@@ -192,6 +192,7 @@ Q, IT, T, H, S, J, R, G, W = (
     f"{V1}/jobs/{{entity}}/{{project}}/{{name}}", f"{V1}/runs/{{entity}}/{{project}}/{{run}}",
     f"{V1}/agents/{{agent_id}}", f"{V1}/sweeps/{{entity}}/{{project}}/{{sweep}}",
 )  # fmt: skip
+A1 = f"{V1}/artifacts/{{entity}}/{{project}}/{{name}}"
 
 
 def say(**body: Any) -> Body:
@@ -248,6 +249,9 @@ def item_rules() -> list[Rule]:
         Rule(f"GET {R}", see, kinds=USER_RUN),
         Rule(f"GET {R}/logs", see, fill=DONE, kinds=USER_RUN),
         Rule(f"GET {R}/events", see, fill=DONE, kinds=USER_RUN),
+        Rule(f"GET {R}/metrics", see, kinds=USER_RUN),
+        Rule(f"GET {R}/history", see, kinds=USER_RUN),
+        Rule(f"GET {R}/system-metrics", see, kinds=USER_RUN),
         Rule(f"POST {R}/stop", cancel),
         Rule(f"GET {V1}/sweeps/{{entity}}/{{project}}", of_team(A.SEE), TEAMS),
         Rule(f"GET {W}", of_team(A.SEE), THINGS),
@@ -334,6 +338,10 @@ def other_rules() -> list[Rule]:
         Rule(f"GET {J}/versions", see, THINGS, fill=job),
         Rule(f"POST {J}/versions", save, THINGS, fill=job, json=say(source=source)),
         Rule(f"GET {J}/versions/{{alias}}", see, THINGS, fill=job),
+        Rule(f"GET {V1}/artifacts/{{entity}}/{{project}}", see, TEAMS),
+        Rule(f"GET {A1}/versions", see, THINGS, fill=job),
+        Rule(f"GET {A1}/versions/{{alias}}", see, THINGS, fill=job),
+        Rule(f"GET {A1}/versions/{{alias}}/files", see, THINGS, fill=job),
         Rule(f"HEAD {blob}", see, THINGS),
         Rule(f"PUT {blob}", save, TEAMS, content=b"new", fill={"digest": "new_digest"}),
         Rule(f"GET {V1}/agents", everybody, ONCE),

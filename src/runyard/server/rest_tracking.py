@@ -13,8 +13,9 @@ from runyard.domain.tracking.sampling import Spec
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
 from runyard.server.paging import Caller
+from runyard.services import runs
 from runyard.services.call import Call
-from runyard.services.tracking import history, runs
+from runyard.services.tracking import history
 from runyard.services.tracking.streaming import EVENTS, HISTORY
 from runyard.wire import rest_tracking as wire
 
@@ -35,16 +36,17 @@ def add(app: FastAPI, edge: Edge) -> None:
         """Show the keys that a run has logged with their last values, and its summary."""
 
         def look(call: Call) -> wire.MetricsOut:
-            row = runs.find(call, entity, project, run)
+            row = runs.get_run(call, entity, project, run)
+            told = history.told(call, row["run_pk"])
             return wire.MetricsOut(
-                rows=row["history_lines"],
-                last_step=row["last_step"],
+                rows=told.rows,
+                last_step=told.last_step,
                 metrics=[
                     wire.Metric(key=key, types=of.types, last=of.last, rising=of.rising)
-                    for key, of in sorted(history.known(row["keys"]).items())
+                    for key, of in sorted(told.keys.items())
                 ],
-                summary=history.values(row["summary"]),
-                system=history.values(row["system"]),
+                summary=history.values(told.summary),
+                system=history.values(told.system),
             )
 
         return await edge.read(caller, look)
@@ -73,7 +75,7 @@ def add(app: FastAPI, edge: Edge) -> None:
         spec = Spec(wanted, samples, min_step, max_step)
 
         def look(call: Call) -> list[dict[str, object]]:
-            pk = runs.find(call, entity, project, run)["pk"]
+            pk = runs.get_run(call, entity, project, run)["run_pk"]
             if wanted:
                 return history.sampled(call, pk, spec)
             found = history.rows(
@@ -91,7 +93,7 @@ def add(app: FastAPI, edge: Edge) -> None:
         """Return samples of what a run's machine did meanwhile: `system.cpu` and its like."""
 
         def look(call: Call) -> list[dict[str, object]]:
-            pk = runs.find(call, entity, project, run)["pk"]
+            pk = runs.get_run(call, entity, project, run)["run_pk"]
             found = history.rows(call, pk, EVENTS, samples=samples)
             return [history.values(text) for text in found]
 

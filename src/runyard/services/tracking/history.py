@@ -6,7 +6,8 @@ The caller has checked the right to see the run.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -51,14 +52,31 @@ def tail(call: Call, run_pk: str, kind: str) -> list[str]:
     return [] if last is None else [last.decode()]
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a run's rows without reading them. `summary` and `system` are as they came:
+    JSON that may have NaN in it."""
+
+    rows: int = 0
+    last_step: int | None = None
+    keys: Mapping[str, Known] = field(default_factory=dict)
+    summary: str = "{}"
+    system: str = "{}"
+
+
+def told(call: Call, run_pk: str) -> Told:
+    """Return what a run's program has told so far."""
+    row = streams.get(call.tx, run_pk)
+    if row is None:
+        return Told()
+    return Told(
+        row["history_lines"], row["last_step"], _known(row["keys"]), row["summary"], row["system"]
+    )
+
+
 def keys(text: str, last_step: int | None) -> dict[str, Any]:
     """Return what is known of a history's keys in the tracking client's words."""
-    return told_keys(known(text), last_step)
-
-
-def known(text: str) -> dict[str, Known]:
-    """Return what is known of a history's keys, from the column of a stream."""
-    return _known(text)
+    return told_keys(_known(text), last_step)
 
 
 def values(text: str) -> dict[str, Any]:
