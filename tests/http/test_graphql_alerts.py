@@ -74,6 +74,12 @@ def test_one_title_is_told_once_in_a_while(world: World) -> None:
     assert is_told(alert(world.admin, run)) is True
     assert is_told(alert(world.admin, run)) is False
     assert is_told(alert(world.admin, run, "high")) is True
+    kept = world.admin.ok("GET", f"/runs/admin/default/{run}/alerts?limit=1")
+    assert [(a["title"], a["text"], a["level"]) for a in kept["data"]] == [
+        ("high", "loss is NaN", "INFO")
+    ]
+    rest = world.admin.ok("GET", f"/runs/admin/default/{run}/alerts?cursor={kept['next']}")
+    assert [a["title"] for a in rest["data"]] == ["low"]
     world.clock.ahead = timedelta(seconds=61)
     assert is_told(alert(world.admin, run, wait=120 * SECOND)) is False
     assert is_told(alert(world.admin, run)) is True

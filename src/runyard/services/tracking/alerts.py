@@ -68,6 +68,12 @@ def find(call: Call, entity: str, project: str, name: str) -> Row:
     return runs.find(call, entity, project, name, Action.TRACK)
 
 
+def page(call: Call, run_id: str, *, before: str, limit: int) -> list[Row]:
+    """Return alerts, the newest first; an empty `before` begins there. The caller has found the
+    run with the right to see it."""
+    return list(rows.page(call.tx, run_id, before=before or "~", limit=limit))
+
+
 def _hooks(call: Call, run: Row) -> Iterator[Hook]:
     queue = rows.queue_of(call.tx, run["pk"])
     for hook in hooks.enabled(call.tx):
