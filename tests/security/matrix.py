@@ -252,6 +252,7 @@ def item_rules() -> list[Rule]:
         Rule(f"GET {R}/metrics", see, kinds=USER_RUN),
         Rule(f"GET {R}/history", see, kinds=USER_RUN),
         Rule(f"GET {R}/system-metrics", see, kinds=USER_RUN),
+        Rule(f"GET {R}/alerts", see),
         Rule(f"POST {R}/stop", cancel),
         Rule(f"GET {V1}/sweeps/{{entity}}/{{project}}", of_team(A.SEE), TEAMS),
         Rule(f"GET {W}", of_team(A.SEE), THINGS),

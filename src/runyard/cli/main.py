@@ -27,6 +27,7 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
         "sweep": Place("sweeps", "List, show, pause, resume and end sweeps."),
         "logs": Place("logs", "Print or follow the log of a run or item."),
         "item": Place("items", "List, show, hold, move, retry, cancel what was submitted."),
+        "artifact": Place("artifacts", "List and show what runs have logged; download it."),
         "job": Place("jobs", "Save jobs from an image, a git commit or a directory."),
     },
     "Queues and agents": {

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from runyard.client.agents import AgentsApi
+from runyard.client.artifacts import ArtifactsApi
 from runyard.client.hooks import HooksApi
 from runyard.client.operating import OperatingApi
 from runyard.client.parts import path
@@ -18,7 +19,9 @@ from runyard.wire import rest
 from runyard.wire.rest_tracking import MetricsOut
 
 
-class Api(AgentsApi, HooksApi, PeopleApi, SecretsApi, SweepsApi, UsageApi, OperatingApi):
+class Api(
+    AgentsApi, ArtifactsApi, HooksApi, PeopleApi, SecretsApi, SweepsApi, UsageApi, OperatingApi
+):
     """A connection to a Runyard server.
 
     Every method raises `runyard.domain.errors.RunyardError`: what the server said, or

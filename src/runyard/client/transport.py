@@ -22,7 +22,7 @@ import httpx2
 
 from runyard import __version__
 from runyard.client.problems import raise_problem
-from runyard.domain.errors import RunyardError, Unavailable
+from runyard.domain.errors import Invalid, RunyardError, Unavailable
 
 PREFIX: Final = "/api/v1"
 PATIENCE: Final = 30.0  # seconds that a server may be away in the middle of a conversation
@@ -133,6 +133,23 @@ class Transport:
                 yield response
         except httpx2.TransportError as error:
             raise self._unreachable(error) from error
+
+    @contextmanager
+    def fetch(self, url: str) -> Iterator[Iterator[bytes]]:
+        """Open a link that authorises itself, wherever it leads; our key does not go along."""
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise Invalid(f"{url[:200]!r} is not a link that can be fetched")
+        trust_env = urlsplit(url).hostname not in _LOOPBACK
+        try:
+            with httpx2.stream("GET", url, timeout=60.0, trust_env=trust_env) as response:
+                if not response.is_success:
+                    raise Unavailable(
+                        f"the store of files answers {response.status_code}",
+                        hint="links are good for a while only: try again",
+                    )
+                yield response.iter_raw(1 << 20)
+        except httpx2.TransportError as error:
+            raise Unavailable(f"cannot reach the store of files: {error}") from error
 
     def _send(
         self,

@@ -27,6 +27,8 @@ from runyard.server import (
     problems,
     protocol_routes,
     rest_agents,
+    rest_alerts,
+    rest_artifacts,
     rest_audit,
     rest_hooks,
     rest_invitations,
@@ -36,8 +38,8 @@ from runyard.server import (
     rest_people,
     rest_queues,
     rest_runs,
-    rest_sweeps,
     rest_secrets,
+    rest_sweeps,
     rest_teams,
     rest_tracking,
     rest_usage,
@@ -133,7 +135,9 @@ class Server:
         rest_secrets.add(app, self.edge)
         rest_jobs.add(app, self.edge, self.files, self.settings, self.job_mirror)
         rest_agents.add(app, self.edge)
+        rest_artifacts.add(app, self.edge, self.storage, self.settings)
         rest_tracking.add(app, self.edge)
+        rest_alerts.add(app, self.edge)
         rest_usage.add(app, self.edge)
         rest_hooks.add(app, self.edge, self.notifier)
         follower = streams.Follower(
