@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, Unauthenticated
 from runyard.domain.queues import PRIORITIES
 from runyard.wire import rest, rest_operating, rest_people
+from runyard.wire.rest_tracking import Metric, MetricsOut
 
 KEY = "ry_a-key-for-tests"
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
@@ -401,6 +402,10 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
                     self.log(run, request)
                 case ["events"]:
                     self.events(run)
+                case ["metrics"]:
+                    loss = Metric(key="loss", types={"number": 20}, last=0.25, rising=False)
+                    told = {"summary": {"loss": "NaN"}, "system": {}}
+                    self.give(MetricsOut(rows=20, last_step=19, metrics=[loss], **told))
                 case _:
                     self.give(run.out())
 

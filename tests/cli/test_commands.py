@@ -264,6 +264,14 @@ def test_a_run_is_found_by_its_path_its_id_and_its_items_id(
     assert cli("run", "logs", name, "--offset", "2").out == "llo\n"
 
 
+def test_what_a_run_has_logged_is_a_table_of_its_keys(logged_in: Double, cli: Cli) -> None:
+    add_run(logged_in, state="running", started=True)
+    head, line = cli("run", "metrics", "run-0").out.splitlines()
+    assert head.split() == ["KEY", "LAST", "VALUES", "TYPES"]
+    assert line.split() == ["loss", "0.25", "20", "number"]
+    assert json.loads(cli("run", "metrics", "run-0", "--json").out)["summary"] == {"loss": "NaN"}
+
+
 def test_a_run_that_is_not_there_is_answered_with_the_list(logged_in: Double, cli: Cli) -> None:
     done = cli("run", "stop", "nothing")
     assert done.err == "error: no run or item 'nothing'\nhint: see them: runyard run list\n"

@@ -314,6 +314,15 @@ def test_what_the_agent_saw_is_the_log_with_the_times_that_the_program_told(worl
     assert run_of(world.admin, LINES)["logLineCount"] == 5
 
 
+def test_what_an_agent_may_mask_is_not_shown_before_the_agent_has_sent_it(world: World) -> None:
+    agent, held, program = agents_run(world, b"")
+    ok(program, {"files": {OUTPUT: part(0, ["2026-11-23T12:00:00 secret", "own"])}})
+    assert log(world.admin) == []
+    assert text(world.admin) == ""
+    agent.log(held, 0, b"******\nown\n")
+    assert [n["line"] for n in log(world.admin)] == ["******", "own"]
+
+
 def test_a_runs_token_streams_its_own_run_alone(world: World) -> None:
     _, _, program = agents_run(world, b"")
     make(world.admin, "r2")

@@ -113,9 +113,13 @@ def page(
 
 
 def _is_told(tx: Tx, run_pk: str, stream: Row | None) -> bool:
-    """Whether all there is comes from the program's own word."""
-    size: int = streams.log_of(tx, run_pk)["log_size"]
-    return size <= (0 if stream is None else stream["console_in_log"])
+    """Whether all there is comes from the program's own word.
+
+    Not where an agent of ours watches, though it may have sent nothing yet: it masks secrets.
+    """
+    log = streams.log_of(tx, run_pk)
+    told: int = 0 if stream is None else stream["console_in_log"]
+    return not log["is_watched"] and bool(log["log_size"] <= told)
 
 
 def _told_page(tx: Tx, run_pk: str, total: int, start: int, limit: int, *, from_end: bool) -> Page:
