@@ -178,9 +178,10 @@ def test_the_same_request_at_once_is_kept_once(desk: Desk) -> None:
     for thread in started:
         thread.join()
     assert run.history() == lines
-    assert run.desk.do(lambda call: streams.log_of(call.tx, run.pk)["log_size"]) == sum(
-        len(line) + 1 for line in lines
-    )
+    size = sum(len(line) + 1 for line in lines)
+    stream = run.stream()
+    assert (stream["history_bytes"], stream["console_bytes"]) == (size - 1, size)
+    assert run.desk.do(lambda call: streams.log_of(call.tx, run.pk)["log_size"]) == size
 
 
 def test_what_is_over_the_limits_is_counted_and_not_kept(desk: Desk) -> None:
