@@ -49,6 +49,11 @@ def test_a_source_is_read_and_written(given: dict[str, Any], expected: Source) -
     assert again["source_type"] == given["source_type"]
 
 
+def test_the_python_of_a_run_is_a_program() -> None:
+    made = told("image", {"image": "x", "entrypoint": ["pythonCPython 3.11", "train.py"]})
+    assert wandb_jobs.source_of(made).entry_point == ("python", "train.py")
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -57,6 +57,30 @@ def test_jobs_of_the_client_are_ours(client: Client) -> None:
     assert "source_type: image" in client.wandb("job", "describe", "admin/proj/box:prod")
 
 
+RUN = """
+import wandb
+
+settings = wandb.Settings(job_name="made", job_source="artifact", disable_job_creation=False)
+with wandb.init(project="proj", config={"lr": 0.1}, settings=settings) as run:
+    run.log_code(".", include_fn=lambda path: path.endswith("program.py"))
+    run.log({"a": 1})
+"""
+
+
+def test_what_a_run_makes_is_a_job(client: Client) -> None:
+    client.python(RUN)
+    made = _version(client, "made")
+    source = made["source"]
+    assert isinstance(source, dict)
+    assert (source["kind"], source["entry_point"]) == ("code", ["python", "program.py"])
+    assert made["input_schemas"] == {
+        "@wandb.config": {"type": "object", "properties": {"lr": {"type": "number"}}}
+    }
+    # The same run again is the same job.
+    client.python(RUN)
+    assert _version(client, "made")["version"] == 0
+
+
 READ = """
 import json, pathlib, wandb
 

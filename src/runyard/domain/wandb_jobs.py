@@ -27,6 +27,8 @@ REQUIREMENTS: Final = "requirements.frozen.txt"
 PATCH: Final = "diff.patch"
 _BY_ID: Final = "wandb-artifact://_id/"
 _RUNTIME: Final = re.compile(r"3\.\d{1,3}")
+# What the client makes of "CPython 3.11.7" when a run's own command becomes a job's: no program.
+_ODD_PYTHON: Final = re.compile(r"python[A-Z]\w* 3\.\d{1,3}")
 _EMPTY: Final = {"wb_type": "typedDict", "params": {"type_map": {}}}
 _DEEPEST: Final = 20
 _LEAVES: Final = {"number": "number", "string": "string", "boolean": "boolean"}
@@ -131,6 +133,8 @@ def _words(given: Any) -> list[str]:
     words = given.split() if isinstance(given, str) else given
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Invalid(f"{FILE}: the entry point is not a list of words")
+    if words and _ODD_PYTHON.fullmatch(words[0]):
+        words = ["python", *words[1:]]
     return list(check_entry_point(words))
 
 
