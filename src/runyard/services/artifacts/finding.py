@@ -34,13 +34,11 @@ class Member:
 
 def may_see(call: Call, row: Row) -> bool:
     """Whether the caller may look into the project of a row that has it and its entity."""
-    if call.actor.kind is Kind.RUN:
-        return bool(row["project_id"] == call.actor.project_id)
-    return call.actor.may(Action.SEE, row["entity_id"])
+    return places.may_look(call, place_of(row))
 
 
 def place_of(row: Row) -> Place:
-    """Return the project of such a row, which the caller may see."""
+    """Return the project of such a row."""
     return Place(row["project_id"], row["project"], row["entity_id"], row["entity"])
 
 
@@ -69,9 +67,19 @@ def collection_by_id(call: Call, collection_id: str) -> Row:
 
 def collection_named(call: Call, place: Place, name: str) -> Row:
     """Raises: NotFound."""
+    places.need_look(call, place)
     row = rows.collection_named(call.tx, place.id, name)
     if row is None:
         raise NotFound(f"no collection {place.entity}/{place.name}/{name} that you may see")
+    return row
+
+
+def type_named(call: Call, place: Place, name: str) -> Row:
+    """Raises: NotFound."""
+    places.need_look(call, place)
+    row = rows.type_named(call.tx, place.id, name)
+    if row is None:
+        raise NotFound(f"no type {name!r} in {place.entity}/{place.name} that you may see")
     return row
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runyard.domain.access import Action, Kind
+from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, NotFound
 from runyard.services.call import Call
 from runyard.services.tracking import places
@@ -130,9 +130,7 @@ def place_of(row: Row) -> Place:
 
 
 def _may_see(call: Call, place: Place) -> bool:
-    if call.actor.kind is Kind.RUN:
-        return place.id == call.actor.project_id
-    return call.actor.may(Action.SEE, place.entity_id)
+    return places.may_look(call, place)
 
 
 def _unknown() -> NotFound:

@@ -1,4 +1,4 @@
-"""Sweeps of a project, and what is in them. The caller has found the project, or the sweep."""
+"""Sweeps of a project, and what is in them. The caller has found the sweep."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from runyard.store.db import Row
 def page(
     call: Call, place: Place, filters: str | None, *, before: str, limit: int
 ) -> Sequence[Row]:
-    """Return sweeps of a project, the newest first. Raises: Invalid: the filters."""
+    """Return sweeps of a project, the newest first. Raises: NotFound. Invalid: the filters."""
+    places.need_look(call, place)
     return rows.page(call.tx, place.id, filters, before=before, limit=limit)
 
 
 def count(call: Call, place: Place, filters: str | None) -> int:
+    """Raises: NotFound. Invalid: the filters."""
+    places.need_look(call, place)
     return rows.count(call.tx, place.id, filters)
 
 

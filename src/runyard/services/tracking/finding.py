@@ -135,11 +135,12 @@ class Search:
 
 
 def search(call: Call, place: places.Place, filters: str | None, order: str | None) -> Search:
-    """Understand a question about the runs of a project that the caller may see.
+    """Understand a question about the runs of a project.
 
     Raises:
-        Invalid: the filter or the order.
+        NotFound: the caller may not look into it. Invalid: the filter or the order.
     """
+    places.need_look(call, place)
     tree = parse_filter(filters)
     conditions, is_decided = rows.narrowed(tree)
     if call.actor.queues is not None:

@@ -77,6 +77,20 @@ def by_id(call: Call, project_id: str, thing: str, action: Action = Action.SEE) 
     return place
 
 
+def may_look(call: Call, place: Place) -> bool:
+    """Whether the caller may look into a project that it was told of, as the home of something
+    that is linked elsewhere, say. Its names are no secret then; what is in it is."""
+    if call.actor.kind is Kind.RUN:
+        return place.id in ("", call.actor.project_id)  # without a row, nothing is in it
+    return call.actor.may(Action.SEE, place.entity_id)
+
+
+def need_look(call: Call, place: Place) -> None:
+    """Pass if the caller may look into a project. Raises: NotFound."""
+    if not may_look(call, place):
+        raise NotFound(f"no project {place.entity}/{place.name} that you may see")
+
+
 def need_run(call: Call, run_id: str, thing: str) -> None:
     """Pass unless the caller is another run's token: a run writes what is its own.
 

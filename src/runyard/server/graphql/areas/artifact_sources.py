@@ -14,12 +14,12 @@ from mimetypes import guess_type
 from typing import Any, Final, TypeVar
 
 from runyard.domain import artifacts as names
-from runyard.domain.errors import NotFound
 from runyard.server.graphql import ids
 from runyard.server.graphql.areas.projects import project_source
 from runyard.server.graphql.context import Context, Info, context_of, or_none
 from runyard.services.artifacts import finding
 from runyard.services.call import Call
+from runyard.services.tracking.places import Place
 from runyard.store.artifacts import reading as rows
 from runyard.store.db import Row
 from runyard.store.values import at_or_none, from_ms, from_text
@@ -69,7 +69,7 @@ def artifact_source(row: Row, together: Together | None = None) -> Source:
         "createdAt": from_ms(row["created_at"]),
         "updatedAt": from_ms(row["updated_at"]),
         "tags": tag_sources(row["id"], from_text(row["tags"])),
-        "artifactType": lambda: type_named(row["project_id"], row["type"]),
+        "artifactType": lambda: type_named(finding.place_of(row), row["type"]),
         "artifactSequence": lambda: _sequence_of(row),
     }
 
@@ -118,17 +118,17 @@ def membership_source(row: Row, artifact: Row | None = None) -> Source:
     }
 
 
-def type_source(row: Row) -> Source:
+def type_source(place: Place, row: Row) -> Source:
     """Return a type of its row."""
-    return {**type_named(row["project_id"], row["name"]), "row": row}
+    return {**type_named(place, row["name"]), "row": row}
 
 
-def type_named(project_id: str, name: str) -> Source:
+def type_named(place: Place, name: str) -> Source:
     """Return a type of a project; its row is fetched when more than its name is asked."""
     return {
-        "project_id": project_id,
+        "place": place,
         "row": None,
-        "id": ids.encode("ArtifactType", project_id, name),
+        "id": ids.encode("ArtifactType", place.id, name),
         "name": name,
     }
 
@@ -228,13 +228,15 @@ def collection_id_of(text: str) -> str:
 
 
 def whole(call: Call, source: Source) -> Row:
-    """Return the row of a collection, fetched if its source was made of another's row."""
+    """Return the row of a collection, fetched if its source was made of another's row.
+
+    Raises:
+        NotFound: it is gone, or the caller sees a version of it by a link and no more.
+    """
     if source.get("row") is None:
-        source["row"] = rows.collection(call.tx, source["pk"])
+        source["row"] = finding.collection_by_id(call, source["pk"])
         source["together"] = Together([source["pk"]])
-    row: Row | None = source["row"]
-    if row is None:
-        raise NotFound("the collection is gone")
+    row: Row = source["row"]
     return row
 
 
@@ -247,6 +249,7 @@ def _sequence_of(row: Row) -> Source:
         "name": row["collection"],
         "state": "READY",
         "digestAlgorithm": names.MD5,
+        "place": finding.place_of(row),
         "project": lambda: project_source(finding.place_of(row)),
     }
 

@@ -39,7 +39,7 @@ def create_artifact_type(_: None, info: Info, input: Input) -> dict[str, Any]:
         input["name"],
         input.get("description") or "",
     )
-    return {"artifactType": shown.type_named(place.id, input["name"])}
+    return {"artifactType": shown.type_named(place, input["name"])}
 
 
 def create_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:

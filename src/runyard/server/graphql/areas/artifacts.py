@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from runyard.domain.errors import NotFound
 from runyard.server.graphql import ids
 from runyard.server.graphql.areas import artifact_sources as sources
 from runyard.server.graphql.areas.people import user_source
@@ -16,6 +15,7 @@ from runyard.server.graphql.context import Area, Info, Resolver, context_of, or_
 from runyard.services.artifacts import finding, lineage
 from runyard.services.artifacts.lineage import Side
 from runyard.services.call import Call
+from runyard.services.tracking import places
 from runyard.store.artifacts import filtering, listing
 from runyard.store.artifacts import reading as rows
 from runyard.store.artifacts.listing import Listing
@@ -72,8 +72,9 @@ def _member_of(source: Source, info: Info, aliasName: str) -> Source | None:
 
 
 def _type_named(source: Source, info: Info, name: str) -> Source | None:
-    row = rows.type_named(context_of(info).call.tx, source["place"].id, name)
-    return None if row is None else sources.type_source(row)
+    call, place = context_of(info).call, source["place"]
+    row = or_none(lambda: finding.type_named(call, place, name))
+    return None if row is None else sources.type_source(place, row)
 
 
 def _types(
@@ -83,12 +84,14 @@ def _types(
     first: int | None = None,
     includeAll: bool | None = None,  # noqa: ARG001 - what others could have put here is not ours
 ) -> Source:
-    place, limit = source["place"], size_of(first, default=_PAGE, most=_MOST)
+    call, place = context_of(info).call, source["place"]
+    places.need_look(call, place)
+    limit = size_of(first, default=_PAGE, most=_MOST)
     (last,) = place_of(after, str) or ("",)
-    found = rows.types(context_of(info).call.tx, place.id, after=last, limit=limit + 1)
+    found = rows.types(call.tx, place.id, after=last, limit=limit + 1)
     return connection(
         found[:limit],
-        lambda row: {"node": sources.type_source(row), "cursor": cursor(row["name"])},
+        lambda row: {"node": sources.type_source(place, row), "cursor": cursor(row["name"])},
         has_more=len(found) > limit,
         total=0,
     )
@@ -96,11 +99,9 @@ def _types(
 
 def _type_row(source: Source, info: Info) -> Row:
     if source["row"] is None:
-        tx = context_of(info).call.tx
-        source["row"] = rows.type_named(tx, source["project_id"], source["name"])
-    row: Row | None = source["row"]
-    if row is None:
-        raise NotFound(f"the type {source['name']!r} is gone")
+        call = context_of(info).call
+        source["row"] = finding.type_named(call, source["place"], source["name"])
+    row: Row = source["row"]
     return row
 
 
@@ -111,7 +112,8 @@ def _collection_named(source: Source, info: Info, name: str) -> Source | None:
 
 
 def _collection_of_type(source: Source, info: Info, name: str) -> Source | None:
-    row = rows.collection_named(context_of(info).call.tx, source["project_id"], name)
+    call = context_of(info).call
+    row = or_none(lambda: finding.collection_named(call, source["place"], name))
     return None if row is None or row["type"] != source["name"] else sources.collection_source(row)
 
 
@@ -126,15 +128,15 @@ def _collections(
     of_type: bool = False,
 ) -> Source:
     """Return collections of a project or a type; without a size, all that a page can have."""
-    tx = context_of(info).call.tx
-    project_id = source["project_id"] if of_type else source["place"].id
+    call, project = context_of(info).call, source["place"]
+    places.need_look(call, project)
     type_id = _type_row(source, info)["id"] if of_type else None
     ordered = filtering.order_of(order, listing.GROUPS, "id")
     wanted = filtering.condition(filters, listing.GROUPS)
     limit = size_of(first, default=_MOST, most=_MOST)
     place = _place(after, listing.GROUPS[ordered.column], str)
     asked = Listing(ordered, wanted, place, limit + 1)
-    found = listing.groups(tx, project_id, type_id, asked)
+    found = listing.groups(call.tx, project.id, type_id, asked)
     shown = sources.collection_sources(found[:limit])
     return connection(
         shown,
@@ -143,7 +145,7 @@ def _collections(
             "cursor": cursor(one["row"][_plain(ordered.column)], one["row"]["id"]),
         },
         has_more=len(found) > limit,
-        total=lambda: listing.count_groups(tx, project_id, type_id, wanted),
+        total=lambda: listing.count_groups(call.tx, project.id, type_id, wanted),
     )
 
 
@@ -231,8 +233,10 @@ def _aliases_of_member(source: Source, info: Info) -> list[Source]:
 
 
 def _newest(source: Source, info: Info) -> Source | None:
-    pk = source["row"]["id"] if source.get("row") else source["pk"]
-    found = rows.newest(context_of(info).call.tx, pk)
+    call, row = context_of(info).call, source.get("row")
+    if row is None:  # where a version says that it was born
+        places.need_look(call, source["place"])
+    found = rows.newest(call.tx, source["pk"] if row is None else row["id"])
     return None if found is None else sources.artifact_source(found)
 
 
@@ -360,7 +364,9 @@ _COLLECTION: Final[Mapping[str, Resolver]] = {
     "createdAt": _of_row(lambda row: from_ms(row["created_at"])),
     "updatedAt": _of_row(lambda row: from_ms(row["updated_at"])),
     "tags": _of_row(_tags),
-    "defaultArtifactType": _of_row(lambda row: sources.type_named(row["project_id"], row["type"])),
+    "defaultArtifactType": _of_row(
+        lambda row: sources.type_named(finding.place_of(row), row["type"])
+    ),
     "aliases": _aliases_of_collection,
     "artifacts": _versions,
     "artifactMembership": _member_of,

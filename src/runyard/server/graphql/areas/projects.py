@@ -10,7 +10,7 @@ from runyard.server.graphql import ids
 from runyard.server.graphql.areas.people import entity_source, user_source
 from runyard.server.graphql.context import Area, Info, context_of, or_none
 from runyard.services.call import Call
-from runyard.services.tracking import project_changes, projects
+from runyard.services.tracking import places, project_changes, projects
 from runyard.services.tracking.places import Place
 from runyard.services.tracking.projects import Found
 from runyard.store.db import Row
@@ -61,7 +61,8 @@ def model(
 
 
 def _row(source: Source, call: Call) -> Row | None:
-    if source["row"] is None and source["id_pk"]:
+    may_look = places.may_look(call, source["place"])
+    if source["row"] is None and source["id_pk"] and may_look:
         source["row"] = rows.get(call.tx, source["id_pk"])
     row: Row | None = source["row"]
     return row
