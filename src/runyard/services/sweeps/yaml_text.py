@@ -43,13 +43,21 @@ def load(text: str) -> Any:
         raise Invalid(f"the sweep's configuration is over {MOST_BYTES >> 10} KiB")
     try:
         _check_events(text)
-        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader's subclass
+        found = _loaded(text)
     except yaml.YAMLError as error:
         raise Invalid(f"the sweep's configuration is no YAML: {_told(error)}") from None
     except (ValueError, RecursionError) as error:  # an integer of 5,000 digits, say
         raise Invalid(f"the sweep's configuration cannot be read: {error}") from None
     _check_plain(found)
     return found
+
+
+def _loaded(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _check_events(text: str) -> None:
