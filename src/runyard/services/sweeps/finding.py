@@ -79,7 +79,7 @@ def agent(call: Call, agent_id: str, action: Action) -> tuple[Row, Row]:
     """Return an agent and its sweep. Raises: NotFound, Forbidden."""
     found = rows.agent(call.tx, agent_id)
     if found is None:
-        raise NotFound(f"no sweep agent {agent_id!r}")
+        raise NotFound("no sweep that you may see")  # as for one of a sweep of others
     return found, by_pk(call, found["sweep_id"], action)
 
 
