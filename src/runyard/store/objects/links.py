@@ -95,4 +95,6 @@ class Signer:
 
     def _mac(self, packed: bytes, name: str) -> bytes:
         assert self._key, "the key of links is loaded before the first request"
-        return hmac.digest(self._key, packed + b"\0" + name.encode(errors="replace"), "sha256")
+        # With its length before it, no other grant and name make the same bytes.
+        signed = len(packed).to_bytes(4) + packed + name.encode(errors="replace")
+        return hmac.digest(self._key, signed, "sha256")
