@@ -19,6 +19,7 @@ from runyard.domain.runs import Run, RunState
 from runyard.services import following
 from runyard.services.call import Call
 from runyard.store import items
+from runyard.store.db import Row
 from runyard.store.items import Pair
 from runyard.store.tracking import runs as rows
 
@@ -50,10 +51,13 @@ def heard(call: Call, run_pk: str) -> None:
 def said_end(call: Call, run_pk: str, exit_code: int) -> None:
     """Note that a run's program has told its end. Repeatable."""
     known = rows.life(call.tx, run_pk)
-    preempting = known is not None and bool(known["preempting"])
+    if known is None:
+        return
+    preempting = bool(known["preempting"])
     _move(
         call,
         run_pk,
+        known=known,
         with_item=lambda pair, ours: outcomes.said_end(
             pair.item,
             pair.run,
@@ -115,6 +119,7 @@ def crash_silent(call: Call, silence: timedelta) -> int:
         _move(
             call,
             run_pk,
+            known=known,
             with_item=lambda pair, ours, preempting=preempting: (  # type: ignore[misc]
                 Outcome(pair.item, pair.run)
                 if ours
@@ -133,9 +138,11 @@ def _move(
     *,
     with_item: Callable[[Pair, bool], Outcome],
     alone: Callable[[Run], Run],
+    known: Row | None = None,
 ) -> Run | None:
-    """Move a run, with its item where that may still move; return what became of it."""
-    known = rows.life(call.tx, run_pk)
+    """Move a run, with its item where that may still move; return what became of it. `known` is
+    the run's `life`, where it was read already."""
+    known = known or rows.life(call.tx, run_pk)
     if known is None:
         return None
     if known["item_id"] is None or ItemState(known["item_state"]).is_final:

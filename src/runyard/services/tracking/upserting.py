@@ -8,15 +8,16 @@ repeat for minutes, a conflict, never leaves here.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from runyard.domain.access import Action, Kind
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, TooMuch
+from runyard.domain.items import RunId
 from runyard.domain.run_configs import read_object, taken_over, unwrapped
 from runyard.domain.run_names import check_run_name, made_up
-from runyard.domain.runs import RunState
+from runyard.domain.runs import Run, RunState
 from runyard.services.call import Call
 from runyard.services.tracking import life, places, runs
 from runyard.services.tracking.places import Place
@@ -33,6 +34,11 @@ _LONGEST: Final = {
 }  # fmt: skip
 _ABOUT: Final = ("host", "program", "repo")
 _STATES: Final = (RunState.PENDING, RunState.RUNNING)
+# A run that nothing is known of yet.
+_NEW: Final = {
+    "display_name": None, "notes": "", "description": "", "group_name": None, "job_type": None,
+    "git_commit": None, "about": "{}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +85,24 @@ def upsert(call: Call, told: Told) -> tuple[Row, bool]:
 
 def _upsert(call: Call, told: Told) -> tuple[Row, bool]:
     row, is_new = _found_or_made(call, told)
+    if is_new:
+        return row, True
     pk = row["pk"]
-    if told.by_id is None and not (is_new and told.state == RunState.PENDING):
+    if told.by_id is None:
         _follow_state(call, row, told.state)
     values = _values(call, row, told)
     if values:
         rows.change(call.tx, pk, values)
     if told.summary is not None:
         rows.summarise(call.tx, pk, told.summary)
-    if not is_new and (values or told.summary is not None):
+    if values or told.summary is not None:
         call.tx.announce(f"run:{pk}")
-    return runs.by_pk(call, pk), is_new
+    return _read(call, pk), False
+
+
+def _read(call: Call, pk: str) -> Row:
+    """Return a run of a project that was found to be open to the caller."""
+    return runs.allowed(call, rows.get(call.tx, pk), "run", Action.SEE)
 
 
 def _found_or_made(call: Call, told: Told) -> tuple[Row, bool]:
@@ -100,11 +113,12 @@ def _found_or_made(call: Call, told: Told) -> tuple[Row, bool]:
     place = places.need(call, told.entity, told.project, Action.TRACK)
     name = told.name or call.new_id()[-_NAME_LENGTH:].lower()
     found = rows.named(call.tx, place.id, name)
-    if found is None and _make(call, place, name, told):
-        made = rows.named(call.tx, place.id, name)
-        assert made is not None
-        return made, True
-    return runs.find(call, place.entity, place.name, name, Action.TRACK), False
+    if found is None:
+        if made := _make(call, place, name, told):
+            return _read(call, made), True
+        found = rows.named(call.tx, place.id, name)  # somebody else has made it meanwhile
+    thing = f"run {place.entity}/{place.name}/{name}"
+    return runs.allowed(call, found, thing, Action.TRACK), False
 
 
 def _own(call: Call, told: Told) -> Row:
@@ -119,18 +133,29 @@ def _own(call: Call, told: Told) -> Row:
     return runs.by_pk(call, call.actor.run_id, Action.TRACK)
 
 
-def _make(call: Call, place: Place, name: str, told: Told) -> bool:
+def _make(call: Call, place: Place, name: str, told: Told) -> str | None:
+    """Add a run with all that is told of it; return its id, None if there is one of its name."""
     check_run_name(name)
     pk = call.new_id()
+    run = Run(RunId(pk), RunState.PENDING, call.now)
+    if told.state != RunState.PENDING:
+        run = run.began(call.now)
     shown = told.display_name or made_up(rows.count(call.tx, place.id) + 1, pk)
-    return rows.add(
-        call.tx,
-        {
-            "id": pk, "project_id": place.id, "name": name, "display_name": shown,
-            "state": RunState.PENDING.value, "author_id": _author(call, place, told.author),
-            "created_at": to_ms(call.now),
-        },
-    )  # fmt: skip
+    new = {**_NEW, "project_id": place.id, "project": place.name, "entity": place.entity}
+    values = {
+        **_values(call, new, told),
+        "id": pk, "project_id": place.id, "name": name, "display_name": shown,
+        "state": run.state.value, "author_id": _author(call, place, told.author),
+        "created_at": to_ms(run.created_at),
+        "started_at": None if run.started_at is None else to_ms(run.started_at),
+    }  # fmt: skip
+    if not rows.add(call.tx, values):
+        return None
+    if run.started_at is not None:
+        rows.expect(call.tx, pk, call.now)
+    if told.summary is not None:
+        rows.summarise(call.tx, pk, told.summary)
+    return pk
 
 
 def _author(call: Call, place: Place, name: str | None) -> str:
@@ -153,8 +178,8 @@ def _follow_state(call: Call, row: Row, state: str | None) -> None:
     life.began(call, row["pk"])
 
 
-def _values(call: Call, row: Row, told: Told) -> dict[str, Any]:
-    """Return the columns that change."""
+def _values(call: Call, row: Row | Mapping[str, Any], told: Told) -> dict[str, Any]:
+    """Return the columns that change. A row without `pk` is one that is to be."""
     values: dict[str, Any] = {}
     for column in (
         "display_name", "notes", "description", "group_name", "job_type", "git_commit"
@@ -172,18 +197,20 @@ def _values(call: Call, row: Row, told: Told) -> dict[str, Any]:
         if values["sweep_id"] is None:
             raise NotFound(f"no sweep {told.sweep!r} in {row['entity']}/{row['project']}")
     if told.config is not None:
-        values["config"] = _config(call, row["pk"], told.config)
+        values["config"] = _config(call, row.get("pk"), told.config)
     return values
 
 
-def _config(call: Call, pk: str, told: str) -> str:
-    now = rows.configs(call.tx, pk)
-    assert now is not None
-    submitted = from_text(now["spec"])["overrides"]["run_config"] if now["spec"] else {}
-    whole = taken_over(
-        json.loads(now["config"]), unwrapped(read_object(told, "the config")), submitted
-    )
-    return json.dumps(whole)
+def _config(call: Call, pk: str | None, told: str) -> str:
+    before: dict[str, Any] = {}
+    submitted: dict[str, Any] = {}
+    if pk is not None:
+        now = rows.configs(call.tx, pk)
+        assert now is not None
+        before = json.loads(now["config"])
+        if now["spec"]:
+            submitted = from_text(now["spec"])["overrides"]["run_config"]
+    return json.dumps(taken_over(before, unwrapped(read_object(told, "the config")), submitted))
 
 
 def _check(told: Told) -> None:
