@@ -94,6 +94,18 @@ _QUIET: Final = (
 )
 
 
+def _expecting(new: postgresql.Insert | sqlite.Insert) -> postgresql.Insert | sqlite.Insert:
+    told = {name: new.excluded[name] for name in ("live", "preempting", "heartbeat_at")}
+    return new.on_conflict_do_update(index_elements=["run_id"], set_=told)
+
+
+# By whether it is PostgreSQL.
+_EXPECT: Final = {
+    True: _expecting(postgresql.insert(t.streams)),
+    False: _expecting(sqlite.insert(t.streams)),
+}
+
+
 def life(tx: Tx, run_pk: str) -> Row | None:
     """Return what decides who reports of a run: its item's state, the holder's kind, the stream."""
     return tx.one(_LIFE, {"pk": run_pk})
@@ -117,10 +129,8 @@ def still_silent(tx: Tx, run_pk: str, until: datetime) -> bool:
 
 def expect(tx: Tx, run_pk: str, now: datetime) -> None:
     """Expect to hear of a program from now on."""
-    dialect = postgresql if tx.is_postgres else sqlite
-    new = dialect.insert(t.streams).values(run_id=run_pk, live=True, heartbeat_at=to_ms(now))
-    values = {"live": True, "preempting": False, "heartbeat_at": to_ms(now)}
-    tx.run(new.on_conflict_do_update(index_elements=["run_id"], set_=values))
+    values = {"run_id": run_pk, "live": True, "preempting": False, "heartbeat_at": to_ms(now)}
+    tx.run(_EXPECT[tx.is_postgres], values)
 
 
 def expect_no_more(tx: Tx, run_pk: str) -> None:
@@ -128,6 +138,16 @@ def expect_no_more(tx: Tx, run_pk: str) -> None:
 
 
 _COUNT: Final = 100_000
+_COUNTED: Final = select(func.count()).select_from(
+    select(_R.id).where(_R.project_id == bindparam("project")).limit(_COUNT).subquery()
+)
+_ADD: Final = {
+    is_postgres: new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    for is_postgres, new in (
+        (True, postgresql.insert(t.runs)),
+        (False, sqlite.insert(t.runs)),
+    )
+}
 _SWEEP: Final = select(t.sweeps.c.id).where(
     t.sweeps.c.project_id == bindparam("project"), t.sweeps.c.name == bindparam("name")
 )
@@ -137,15 +157,12 @@ _CONFIGS: Final = _HELD.where(_R.id == bindparam("pk")).with_for_update(of=t.run
 
 def count(tx: Tx, project_id: str) -> int:
     """Return how many runs a project ever had, as far as counting is worth it."""
-    some = select(_R.id).where(_R.project_id == project_id).limit(_COUNT).subquery()
-    return tx.scalar(select(func.count()).select_from(some)) or 0
+    return tx.scalar(_COUNTED, {"project": project_id}) or 0
 
 
 def add(tx: Tx, values: dict[str, Any]) -> bool:
     """Insert a run; False if there is one of its name."""
-    dialect = postgresql if tx.is_postgres else sqlite
-    new = dialect.insert(t.runs).values(values).on_conflict_do_nothing()
-    return tx.run(new.execution_options(preserve_rowcount=True)) == 1
+    return tx.run(_ADD[tx.is_postgres], values) == 1
 
 
 def change(tx: Tx, run_pk: str, values: dict[str, Any]) -> None:
