@@ -16,7 +16,7 @@ def lab(yard):
     for name in ("lea", "mel", "sid"):
         yard.new_user(name)
     yard.team("lab", mel="member")
-    roles.put(yard.call(), "lab", "lead", ["submit", "manage_members"], "")
+    roles.put(yard.call(), "lab", "lead", ["submit", "track", "manage_members"], "")
     members.set_member(yard.call(), "lab", "lea", "lead")
     return yard
 

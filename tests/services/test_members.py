@@ -9,7 +9,7 @@ from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, TooMuc
 from runyard.services import accounts, invitations, members, queues, roles
 from runyard.store import members as rows
 
-LEAD = ["submit", "manage_members"]
+LEAD = ["submit", "track", "manage_members"]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def role_of(yard, user, team="lab"):
 def test_a_role_of_a_team_is_what_its_permissions_say(lab):
     lea = lab.user("lea")
     team = next(iter(set(lea.grants) - {lea.user_id}))
-    assert lea.granted(team) == {Action.SEE, Action.SUBMIT, Action.MANAGE_MEMBERS}
+    assert lea.granted(team) == {Action.SEE, Action.TRACK, Action.SUBMIT, Action.MANAGE_MEMBERS}
     assert lea.roles[team] == "lead"
 
 
@@ -45,14 +45,14 @@ def test_editing_a_role_changes_what_its_holders_may_do_at_once(lab):
 
 def test_putting_the_same_role_again_changes_nothing(lab):
     before = roles.get(lab.call(), "lab", "lead")
-    assert roles.put(lab.call(), "lab", "lead", ["manage_members", "submit"], before.description)
+    assert roles.put(lab.call(), "lab", "lead", [*reversed(LEAD)], before.description)
     assert roles.get(lab.call(), "lab", "lead") == before
 
 
 def test_built_in_roles_and_own_ones_are_listed(lab):
     found = {role.name: role for role in roles.list_roles(lab.call(lab.user("mel")), "lab")}
     assert list(found) == [*BUILT_IN, "lead"]
-    assert found["lead"].permissions == ["manage_members", "see", "submit"]
+    assert found["lead"].permissions == ["manage_members", "see", "submit", "track"]
     assert found["admin"].created_at is None
 
 

@@ -24,7 +24,7 @@ def lab(yard):
     yard.new_user("lea")
     yard.new_user("sid")
     yard.team("lab")
-    roles.put(yard.call(), "lab", "lead", ["serve", "manage_members"], "")
+    roles.put(yard.call(), "lab", "lead", ["serve", "track", "manage_members"], "")
     members.set_member(yard.call(), "lab", "lea", "lead")
     service_accounts.create(yard.call(), "lab", "bot", role="agent", queues=["gpu"])
     return yard
@@ -39,7 +39,7 @@ def test_a_service_account_may_what_its_role_says_in_its_team_alone(lab):
     assert bot.is_service
     assert not bot.is_admin
     assert bot.queues == {"gpu"}
-    assert dict(bot.grants) == {lab.team_id("lab"): {Action.SEE, Action.SERVE}}
+    assert dict(bot.grants) == {lab.team_id("lab"): {Action.SEE, Action.TRACK, Action.SERVE}}
     bot.need_queue("gpu")
     with pytest.raises(NotFound):
         bot.need_queue("cpu")
