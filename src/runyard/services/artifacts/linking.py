@@ -63,7 +63,7 @@ def link_into(call: Call, artifact_id: int, portfolio_id: str, names: Sequence[s
     reach.need_state(version, writing.COMMITTED)
     row = collections.held(call.tx, portfolio_id)
     if row is None:
-        raise NotFound("no such collection of artifacts that you may see")
+        raise NotFound("no collection of artifacts that you may see")
     places.by_id(call, row["project_id"], "collection of artifacts", Action.TRACK)
     _need_same(row, version)
     return _join(call, row, version, given)
@@ -77,7 +77,7 @@ def unlink(call: Call, artifact_id: int, portfolio_id: str) -> None:
     """
     row = collections.held(call.tx, portfolio_id)
     if row is None:
-        raise NotFound("no such collection of artifacts that you may see")
+        raise NotFound("no collection of artifacts that you may see")
     place = places.by_id(call, row["project_id"], "collection of artifacts", Action.TRACK)
     version = reach.to_read(call, artifact_id)
     _need_own(call, version)

@@ -90,7 +90,7 @@ def change(call: Call, manifest_id: str, *, digest: str | None, base: int | None
     """
     row = writing.manifest(call.tx, manifest_id)
     if row is None:
-        raise NotFound("no manifest that you may see")
+        raise NotFound("no artifact that you may see")
     version = _pending(call, row["artifact_id"])
     md5 = rules.md5_of(digest) if digest else row["md5"]
     base_id = row["base_artifact_id"] if base is None else _base(call, base)

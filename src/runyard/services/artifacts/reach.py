@@ -103,7 +103,7 @@ def to_edit(call: Call, collection_id: str, *, kind: str | None = None) -> Colle
     """
     row = collections.held(call.tx, collection_id)
     if row is None or kind not in (None, row["kind"]):
-        raise NotFound("no such collection of artifacts that you may see")
+        raise NotFound("no collection of artifacts that you may see")
     return editable(call, row)
 
 

@@ -26,10 +26,9 @@ def item(call: Call, text: str) -> Row:
     """
     if call.actor.kind is not Kind.RUN:
         return runs.get_item(call, item_id(text))
-    row = views.item(call.tx, item_id(text))
-    if row is None:
+    row, own = views.item(call.tx, item_id(text)), places.find(call, None, None)
+    if row is None or (row["target"], row["project"]) != (own.entity, own.name):
         raise NotFound("no item of this id that this run's token opens")
-    places.find(call, row["target"], row["project"])
     return row
 
 

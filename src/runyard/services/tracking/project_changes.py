@@ -36,6 +36,7 @@ def upsert(
     was = _found(call, entity, name)
     place = places.need(call, entity, name, Action.TRACK)
     if description is not None:
+        places.need_run(call, "", f"project {_shown(place)}")  # it is no run's own
         if len(description) > _LONGEST:
             raise Invalid(f"description: longer than {_LONGEST} characters")
         rows.edit(call.tx, place.id, {"description": description})
