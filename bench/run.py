@@ -17,7 +17,18 @@ from pathlib import Path
 
 from harness.results import Row, machine
 from harness.table import render
-from measures import floors, footprint, output, policies, starting, tracking, traffic, waiting
+from measures import (
+    artifacts,
+    client,
+    floors,
+    footprint,
+    output,
+    policies,
+    starting,
+    tracking,
+    traffic,
+    waiting,
+)
 from measures.floors import Floors
 
 MEASURES: dict[str, Callable[[Floors], list[Row]]] = {
@@ -26,6 +37,8 @@ MEASURES: dict[str, Callable[[Floors], list[Row]]] = {
     "traffic": traffic.rows,
     "policies": policies.rows,
     "tracking": tracking.rows,
+    "client": client.rows,
+    "artifacts": artifacts.rows,
     "memory": footprint.rows,
     "idle": waiting.idle_rows,
     "waiting": waiting.rows,
