@@ -39,6 +39,7 @@ TRIES: Final = 5
 CHANNEL: Final = "runyard"
 # SQLSTATEs of transactions that lost a race and may simply be run again.
 _RACES: Final = frozenset({"40001", "40P01"})
+_TOO_MUCH: Final = ("pattern too complex", "Expression tree is too large", "too many SQL variables")
 _NOTIFY = select(func.pg_notify(CHANNEL, bindparam("topics")))
 
 
@@ -187,6 +188,8 @@ def _understandable() -> Iterator[None]:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _RACES:
             raise _Race("the database was busy with the same rows; try again") from error
+        if _asks_too_much(error):  # for good, so nobody shall try again
+            raise Invalid("this asks for more at once than the database can look for") from None
         if isinstance(error, OperationalError) or error.connection_invalidated:
             raise Unavailable(f"the database cannot be used now: {error.orig}") from error
         if isinstance(error, DataError):  # without its words: they quote the value
@@ -195,6 +198,13 @@ def _understandable() -> Iterator[None]:
                 "NUL character"
             ) from None
         raise
+
+
+def _asks_too_much(error: DBAPIError) -> bool:
+    """Whether a statement is past a limit of the database: a pattern too long, say (T20)."""
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    told = str(error.orig)
+    return sqlstate.startswith("54") or any(words in told for words in _TOO_MUCH)
 
 
 def _parsed(url: str) -> URL:

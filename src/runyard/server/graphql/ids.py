@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import zlib
 
 from runyard.domain.errors import NotFound
@@ -22,7 +21,7 @@ def decode(text: str, kind: str, parts: int) -> list[str]:
     """
     try:
         words = base64.b64decode(text, validate=True).decode().split(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         words = []
     if len(words) != parts + 1 or words[0] != kind:
         raise NotFound(f"no {kind.lower()} of the id {text[:200]!r}")

@@ -174,7 +174,7 @@ def _check(told: Told) -> None:
             continue
         try:
             found = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Invalid(f"{field}: is no JSON") from None
         if found is not None and not isinstance(found, dict):
             raise Invalid(f"{field}: must be a JSON object")

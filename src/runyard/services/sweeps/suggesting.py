@@ -67,7 +67,7 @@ def object_of(text: str | None) -> dict[str, Any]:
     """Return a JSON object that a program wrote, NaN and all; {} for anything else."""
     try:
         found = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

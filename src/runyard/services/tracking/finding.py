@@ -167,7 +167,7 @@ def _cursor(key: Key) -> str:
 def _key(cursor: str, *, plain: bool) -> Key:
     try:
         key = json.loads(urlsafe_b64decode(cursor.encode()))
-    except ValueError:
+    except (ValueError, RecursionError):
         key = None
     if (
         isinstance(key, list)

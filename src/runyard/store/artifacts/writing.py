@@ -40,11 +40,6 @@ _OF_CLIENT: Final = (
     .order_by(_A.id.desc())
     .limit(20)
 )
-_RUN: Final = select(t.runs.c.id).where(
-    t.runs.c.project_id == bindparam("project_id"),
-    t.runs.c.name == bindparam("name"),
-    t.runs.c.deleted_at.is_(None),
-)
 _SAME: Final = (
     select(_A.id)
     .where(
@@ -114,12 +109,6 @@ def note_client(tx: Tx, client_id: str, artifact_id: int, now: datetime) -> None
         dialect.insert(t.artifact_clients).on_conflict_do_nothing(),
         {"client_id": client_id, "artifact_id": artifact_id, "created_at": to_ms(now)},
     )
-
-
-def run_id(tx: Tx, project_id: str, name: str) -> str | None:
-    """Return the id of a run that is not deleted."""
-    found = tx.scalar(_RUN, {"project_id": project_id, "name": name})
-    return None if found is None else str(found)
 
 
 def same(tx: Tx, sequence_id: str, digest: str) -> int | None:
