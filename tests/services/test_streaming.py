@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from runyard.domain.access import Action
 from runyard.server.edge import SERVER, Ids, new_secret
 from runyard.services import accounts
 from runyard.services.call import Call
-from runyard.services.tracking import console, history, places, streaming
+from runyard.services.tracking import console, history, life, places, streaming
 from runyard.services.tracking.streaming import Limits, Taken
 from runyard.store import accounts as account_rows
 from runyard.store import tables as t
@@ -86,6 +86,10 @@ class Run:
 
     def stream(self) -> Any:
         return self.desk.do(lambda call: dict(streams.get(call.tx, self.pk) or {}))
+
+    def state(self) -> str:
+        find = t.runs.select().where(t.runs.c.id == self.pk)
+        return str(self.desk.do(lambda call: call.tx.one(find))["state"])
 
     def console(self) -> list[str]:
         page = self.desk.do(lambda call: console.page(call, self.pk))
@@ -215,3 +219,17 @@ def test_a_rewound_run_has_what_it_had_then(desk: Desk) -> None:
     assert run.history() == [row(n) for n in range(9)]
     desk.do(lambda call: history.truncate_after(call, run.pk, -1))
     assert (run.history(), run.stream()["history_lines"]) == ([], 0)
+
+
+def test_what_is_said_with_the_end_counts_for_the_end(desk: Desk) -> None:
+    """Both at once: the program is preempted, not failed; and back from a crash it still is."""
+    run = desk.run()
+    run.say(rows=(0, ['{"a": 1}']), preempting=True, exit_code=1)
+    assert run.state() == "preempted"
+    back = desk.run()
+    back.say(rows=(0, ['{"a": 1}']))
+    desk.do(lambda call: life.crash_silent(call, timedelta(0)))
+    assert back.state() == "crashed"
+    back.say(preempting=True)
+    assert back.state() == "running"
+    assert (back.stream()["live"], back.stream()["preempting"]) == (True, True)

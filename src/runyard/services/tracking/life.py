@@ -3,13 +3,13 @@ The life of a run by its program's own word: its start, its end, and its silence
 
 The agent that holds the run's item, if there is one, tells of the same run (`services.moving`);
 `domain.outcomes` says what becomes of both. A run is read with its item where that may still move,
-in the order in which agents' moves lock them.
+in the order in which agents' moves lock them; its stream is written after both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from runyard.domain import outcomes
 from runyard.domain.errors import Conflict
@@ -48,12 +48,15 @@ def heard(call: Call, run_pk: str) -> None:
         rows.expect(call.tx, run_pk, call.now)
 
 
-def said_end(call: Call, run_pk: str, exit_code: int) -> None:
-    """Note that a run's program has told its end. Repeatable."""
+def said_end(call: Call, run_pk: str, exit_code: int, *, preempting: bool = False) -> None:
+    """Note that a run's program has told its end. Repeatable.
+
+    `preempting`: it says with its end, or has said before, that it is being preempted.
+    """
     known = rows.life(call.tx, run_pk)
     if known is None:
         return
-    preempting = bool(known["preempting"])
+    preempting = preempting or bool(known["preempting"])
     _move(
         call,
         run_pk,
@@ -112,24 +115,26 @@ def crash_silent(call: Call, silence: timedelta) -> int:
     until = call.now - silence
     found = rows.silent(call.tx, until)
     for run_pk in found:
-        known = rows.life(call.tx, run_pk)
-        if known is None or not rows.still_silent(call.tx, run_pk, until):
-            continue
-        preempting = bool(known["preempting"])
-        _move(
-            call,
-            run_pk,
-            known=known,
-            with_item=lambda pair, ours, preempting=preempting: (  # type: ignore[misc]
-                Outcome(pair.item, pair.run)
-                if ours
-                else outcomes.fell_silent(pair.item, pair.run, call.now, preempting=preempting)
-            ),
-            alone=lambda run, preempting=preempting: outcomes.silent_alone(  # type: ignore[misc]
-                run, call.now, preempting=preempting
-            ),
-        )
+        _crash_silent(call, run_pk, until)
     return len(found)
+
+
+def _crash_silent(call: Call, run_pk: str, until: datetime) -> None:
+    known = rows.life(call.tx, run_pk)
+    preempting = known is not None and bool(known["preempting"])
+
+    # It may have spoken since it was found: that is looked at when run and item are locked.
+    def with_item(pair: Pair, ours: bool) -> Outcome:
+        if not rows.still_silent(call.tx, run_pk, until) or ours:
+            return Outcome(pair.item, pair.run)
+        return outcomes.fell_silent(pair.item, pair.run, call.now, preempting=preempting)
+
+    def alone(run: Run) -> Run:
+        if not rows.still_silent(call.tx, run_pk, until):
+            return run
+        return outcomes.silent_alone(run, call.now, preempting=preempting)
+
+    _move(call, run_pk, known=known, with_item=with_item, alone=alone)
 
 
 def _move(

@@ -106,19 +106,18 @@ def take(call: Call, entity: str, project: str, run: str, said: Said, limits: Li
     found = streams.target(call.tx, entity, project, run)
     row = runs.allowed(call, found, f"run {entity}/{project}/{run}", Action.TRACK)
     pk: str = row["pk"]
-    if ends_at_once := said.exit_code is not None and not said.preempting:
-        life.said_end(call, pk, said.exit_code)  # first: it locks what our own lock comes after
+    # Before the stream is locked: item, run, stream is the order of all who lock them.
+    if said.exit_code is not None:
+        life.said_end(call, pk, said.exit_code, preempting=said.preempting)
+    elif not row["live"]:
+        life.heard(call, pk)
     if said.has_news or said.preempting or row["live"] is None:
         stream = streams.lock(call.tx, pk)
         changes = _changes(call, stream, said, limits)
         streams.save(call.tx, stream, {**changes, "heartbeat_at": to_ms(call.now)})
         call.tx.announce(f"run:{pk}")
-    elif not ends_at_once:
+    elif said.exit_code is None:
         streams.beat(call.tx, pk, to_ms(call.now))
-    if said.exit_code is not None and said.preempting:
-        life.said_end(call, pk, said.exit_code)
-    elif said.exit_code is None and not row["live"]:
-        life.heard(call, pk)
     uploaded = files.note_uploaded(call, pk, said.uploaded) if said.uploaded else []
     return Taken(pk, row["stop_requested_at"] is not None, uploaded)
 
@@ -154,7 +153,7 @@ def _changes(call: Call, stream: Row, said: Said, limits: Limits) -> dict[str, A
         changes |= console.take(call, stream, *said.console, at_most=limits.console)
     if said.summary is not None:
         changes["summary"] = said.summary
-    if said.preempting:
+    if said.preempting and said.exit_code is None:
         changes["preempting"] = True
     return changes
 
