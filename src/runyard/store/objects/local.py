@@ -17,16 +17,19 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self, TypeVar
 
 from runyard.domain.errors import Invalid, NotFound, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
 from runyard.store.objects.links import Deed, Grant, Signer
+
+T = TypeVar("T")
 
 PIECE: Final = 1 << 20  # bytes
 _HOME: Final = re.compile(r"(blobs|runs)/[0-9A-Za-z_-]{1,64}")
@@ -200,11 +203,11 @@ class Incoming:
         self._path, self._expected = path, expected
         self._hash, self.size = hashlib.md5(usedforsecurity=False), 0
         try:
-            waiting.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=waiting)
+            handle, name = _in_directory(waiting, partial(tempfile.mkstemp, dir=waiting))
         except OSError as error:
             raise _disk(error) from error
         self._file, self._name = os.fdopen(handle, "wb", buffering=0), Path(name)
+        self._is_placed = False
 
     def __enter__(self) -> Self:
         return self
@@ -220,7 +223,8 @@ class Incoming:
     def close(self) -> None:
         """Forget what has not been put in its place."""
         self._file.close()
-        self._name.unlink(missing_ok=True)
+        if not self._is_placed:
+            self._name.unlink(missing_ok=True)
 
     @property
     def md5(self) -> str:
@@ -246,11 +250,22 @@ class Incoming:
         if self._expected and self.md5 != self._expected:
             raise _differs(self.md5, self._expected)
         try:
+            # Before it has a name that a committed version may refer to, and that tells whoever
+            # has the same content that it need not be sent: a loss of power must not empty it.
             os.fsync(self._file.fileno())
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._name.replace(self._path)
+            _in_directory(self._path.parent, partial(os.replace, self._name, self._path))
+            self._is_placed = True
         except OSError as error:
             raise _disk(error) from error
+
+
+def _in_directory(directory: Path, do: Callable[[], T]) -> T:
+    """Do what needs a directory, which nearly always is there."""
+    try:
+        return do()
+    except FileNotFoundError:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return do()
 
 
 def _md5_of(key: str) -> str | None:
