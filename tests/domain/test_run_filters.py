@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runyard.domain.errors import Invalid
-from runyard.domain.run_filters import (
-    MISSING,
-    Facts,
-    Field,
-    Order,
-    Path,
-    parse_filter,
-    parse_order,
-    place_of,
-    places_in,
-    sort_key,
-)
+from runyard.domain.run_conditions import MISSING, Facts, Field, Path, places_in
+from runyard.domain.run_filters import Order, parse_filter, parse_order, place_of, sort_key
 
 FACTS = Facts(
     {
@@ -111,7 +101,7 @@ def nested(depth: int) -> Any:
         '{"state": {"$in": "x"}}', '{"$and": {}}', '{"name": {"$regex": 3}}',
         '{"name": {"$regex": "("}}', '{"createdAt": {"$gt": "soon"}}', json.dumps(nested(20)),
         json.dumps({"$or": [{"name": str(n)} for n in range(600)]}), '{"config.": 1}',
-        '{"a":' * 50_000, " " * 70_000 + "{}",
+        '{"a":' * 50_000, " " * 70_000 + "{}", json.dumps({"config." + "a." * 60 + "b": 1}),
     ],
     ids=lambda told: told[:30],
 )  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 
 from runyard.domain.access import Action
 from runyard.domain.errors import Invalid, TooMuch
-from runyard.domain.run_filters import Field, parse_filter
+from runyard.domain.run_conditions import Field
+from runyard.domain.run_filters import parse_filter
 from runyard.services import service_accounts
 from runyard.services.tracking import finding, life, places, upserting
 from runyard.services.tracking.upserting import Told

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from runyard.domain.run_filters import Field
+from runyard.domain.run_conditions import Field
 from runyard.store import (
     accounts,
     agents,

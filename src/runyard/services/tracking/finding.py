@@ -14,18 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runyard.domain.errors import Invalid, TooMuch
-from runyard.domain.run_filters import (
-    Every,
-    Facts,
-    Field,
-    Order,
-    Path,
-    Place,
-    parse_filter,
-    parse_order,
-    places_in,
-    sort_key,
-)
+from runyard.domain.run_conditions import Every, Facts, Field, Path, Place, places_in
+from runyard.domain.run_filters import Order, parse_filter, parse_order, sort_key
 from runyard.services.call import Call
 from runyard.services.tracking import places
 from runyard.store.db import Row
@@ -143,8 +133,7 @@ def search(call: Call, place: places.Place, filters: str | None, order: str | No
     places.need_look(call, place)
     tree = parse_filter(filters)
     conditions, is_decided = rows.narrowed(tree)
-    if call.actor.queues is not None:
-        conditions.append(rows.seen_by(call.actor.queues, call.actor.user_id))
+    conditions += rows.seen(call.actor.queues, call.actor.user_id)
     return Search(call, place.id, tree, parse_order(order), tuple(conditions), is_decided)
 
 

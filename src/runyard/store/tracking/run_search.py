@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, case, false, func, literal, not_, or_, true
 
-from runyard.domain.run_filters import Every, Field, Filter, Not, Path, Test
+from runyard.domain.run_conditions import Every, Field, Filter, Not, Path, Test
 from runyard.store import tables as t
 from runyard.store.db import Row, Tx
 from runyard.store.tracking.runs import RUNS
@@ -171,6 +171,11 @@ def by_pks(tx: Tx, pks: Sequence[str]) -> list[Row]:
     """Return whole rows, in the order of their ids as given."""
     rows = {row["pk"]: row for row in tx.all(RUNS.where(_R.id.in_(list(pks))))}
     return [rows[pk] for pk in pks if pk in rows]
+
+
+def seen(queues: Collection[str] | None, user_id: str) -> list[Condition]:
+    """Return what narrows runs to those that somebody sees who is kept to these queues, if so."""
+    return [] if queues is None else [seen_by(queues, user_id)]
 
 
 def seen_by(queues: Collection[str], user_id: str) -> ColumnElement[bool]:
