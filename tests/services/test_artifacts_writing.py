@@ -694,6 +694,30 @@ def test_an_edit_changes_what_it_says_and_no_more(lab: Lab) -> None:
     assert edit(ttl_s=-2)["expires_at"] is None
 
 
+def test_a_job_keeps_its_name_and_nothing_else_becomes_one(lab: Lab) -> None:
+    """A job is found by the name of its sequence: another name would part the two."""
+    data = lab.log()
+
+    def move(to: str) -> Row:
+        return lab.write("bob", lambda c: editing.move(c, data["sequence_id"], to))
+
+    with pytest.raises(Invalid, match="jobs are made"):
+        move("job")
+    lab.write(
+        "bob",
+        lambda c: c.tx.run(t.artifact_types.update().values(name="job")),  # as if it were one
+    )
+    with pytest.raises(Invalid, match="jobs are made"):
+        move("dataset")
+    with pytest.raises(Invalid, match="job p/data keeps its name"):
+        lab.write(
+            "bob",
+            lambda c: editing.edit_collection(
+                c, data["sequence_id"], "sequence", name="new", description=None
+            ),
+        )
+
+
 def test_a_collection_is_renamed_with_its_versions(lab: Lab) -> None:
     row = lab.log()
     lab.log({"x": b"x"}, collection="taken")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runyard.domain import artifacts as rules
+from runyard.domain import wandb_jobs
 from runyard.domain.access import Action
-from runyard.domain.errors import Conflict, NotFound
+from runyard.domain.errors import Conflict, Invalid, NotFound
 from runyard.services import audit
 from runyard.services.artifacts import aliases, reach
 from runyard.services.artifacts.committing import expiry
@@ -69,12 +70,18 @@ def edit_collection(
     """Rename or describe a collection; its versions are found under the new name.
 
     Raises:
-        NotFound, Forbidden. Conflict: the name is taken. Invalid, TooMuch.
+        NotFound, Forbidden. Conflict: the name is taken. Invalid: it is a job, or a value.
+        TooMuch.
     """
     of = reach.to_edit(call, collection_id, kind=kind)
     values = {}
     if name is not None and name != of.row["name"]:
         rules.check_collection(name)
+        if (kind, of.row["type"]) == (collections.SEQUENCE, wandb_jobs.TYPE):
+            raise Invalid(
+                f"job {of.path} keeps its name: queues and runs know it by that",
+                hint="make it anew under the other name: wandb job create, or runyard job create",
+            )
         if collections.named(call.tx, of.place.id, name) is not None:
             raise Conflict(f"there is a collection {of.place.name}/{name} already")
         values["name"] = name
@@ -91,10 +98,16 @@ def move(call: Call, sequence_id: str, type_name: str) -> Row:
     """Give a sequence another type, made if it is new.
 
     Raises:
-        NotFound, Forbidden. Invalid: the name of the type.
+        NotFound, Forbidden. Invalid: the name of the type, or jobs would come or go by it.
     """
     rules.check_type(type_name)
     of = reach.to_edit(call, sequence_id, kind=collections.SEQUENCE)
+    if of.row["type"] != type_name and wandb_jobs.TYPE in (of.row["type"], type_name):
+        raise Invalid(
+            f"{of.path} cannot go from type {of.row['type']!r} to {type_name!r}: jobs are made, "
+            "not moved",
+            hint="wandb job create",
+        )
     type_id = collections.type_id(call.tx, call.new_id(), of.place.id, type_name, "", call.now)
     collections.change(call.tx, sequence_id, call.now, type_id=type_id)
     audit.note(
