@@ -110,10 +110,10 @@ class JobMirror:
         told = json.dumps(wandb_jobs.tell(source, code_id), indent=4).encode()
         files = {wandb_jobs.FILE: told, wandb_jobs.REQUIREMENTS: requirements}
         if source.patch:
-            path = self._files.path(source.patch)
-            if (self._files.size(source.patch) or 0) > _LARGEST_PATCH:
-                raise Invalid("the patch is too large")
-            files[wandb_jobs.PATCH] = path.read_bytes()
+            size = self._files.size(source.patch)
+            if size is None or size > _LARGEST_PATCH:
+                raise Invalid(f"the patch is {'gone' if size is None else 'too large'}")
+            files[wandb_jobs.PATCH] = self._files.path(source.patch).read_bytes()
         entity_id = version["entity_id"]
         entries = {
             path: code.put_bytes(self._store, entity_id, data) for path, data in files.items()

@@ -20,7 +20,7 @@ from runyard.client import packing
 from runyard.client.packing import Entry, Packing
 from runyard.domain import artifacts as names
 from runyard.domain import manifests
-from runyard.domain.errors import Invalid, TooMuch
+from runyard.domain.errors import Invalid, TooMuch, Unavailable
 from runyard.store.files import Files
 from runyard.store.objects.base import ObjectStore, blob_key
 
@@ -131,8 +131,10 @@ def unpacked(
                         requirements = spool.read(_PIECE)
                         spool.seek(0)
                     found[path] = put(store, entity_id, md5, spool, member.size)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, FileNotFoundError) as error:
         raise Invalid(f"the archive of the code cannot be read: {error}") from None
+    except OSError as error:  # a full disk, say: another time it may go
+        raise Unavailable(f"the code cannot be unpacked now: {error.strerror}") from error
     found |= {path: found[target] for path, target in links.items() if target in found}
     return found, requirements
 
