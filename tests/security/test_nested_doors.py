@@ -129,3 +129,27 @@ def test_T15_ids_of_another_team_open_nothing(
         assert said(ann, "query($id: ID!) { artifact(id: $id) { digest } }", id=text)["artifact"]
         answer = said(bob, "query($id: ID!) { artifact(id: $id) { digest } }", id=text)
         assert answer == {"artifact": None}
+
+
+def test_T15_a_sweep_shows_no_runs_of_queues_that_a_service_account_was_not_given(
+    world: World,
+) -> None:
+    world.admin.ok("POST", "/teams", json={"name": "rival"})
+    world.queue("q", "rival")
+    said(world.admin, RUN, n="before")
+    made = """mutation { upsertSweep(input: {entityName: "rival", projectName: "p", config:
+        "method: grid", priorRunsFilters: "{\\"name\\": \\"before\\"}"}) { sweep { name } } }"""
+    sweep = said(world.admin, made)["upsertSweep"]["sweep"]["name"]
+    joined = """mutation($s: String) { upsertBucket(input: {entityName: "rival", modelName: "p",
+        name: "within", sweep: $s}) { inserted } }"""
+    said(world.admin, joined, s=sweep)
+    body = {"name": "kept", "role": "member", "queues": ["q"]}
+    world.admin.ok("POST", "/teams/rival/service-accounts", json=body)
+    kept = world.caller(world.admin.ok("POST", "/keys", json={"user": "kept"})["key"])
+    asked = """query($s: String!) { project(entityName: "rival", name: "p") { sweep(sweepName: $s) {
+        runs { edges { node { name } } } priorRuns { edges { node { name } } } } } }"""
+    seen = said(world.admin, asked, s=sweep)["project"]["sweep"]
+    names = [edge["node"]["name"] for part in ("runs", "priorRuns") for edge in seen[part]["edges"]]
+    assert names == ["within", "before"]
+    hidden = said(kept, asked, s=sweep)["project"]["sweep"]
+    assert hidden == {"runs": {"edges": []}, "priorRuns": {"edges": []}}

@@ -195,10 +195,17 @@ def count_runs(tx: Tx, sweep_id: str) -> int:
 
 
 def run_page(
-    tx: Tx, sweep_id: str, *, agent_id: str | None, after: str, newest_first: bool, limit: int
+    tx: Tx,
+    sweep_id: str,
+    *,
+    agent_id: str | None,
+    seen: Sequence[ColumnElement[bool]],
+    after: str,
+    newest_first: bool,
+    limit: int,
 ) -> Sequence[Row]:
-    """Return runs of a sweep, joined as the tracking client sees them."""
-    found = RUNS.where(_R.sweep_id == sweep_id).limit(limit)
+    """Return runs of a sweep, joined as the tracking client sees them; `seen` narrows them."""
+    found = RUNS.where(_R.sweep_id == sweep_id, *seen).limit(limit)
     if agent_id is not None:
         found = found.where(_R.sweep_agent_id == agent_id)
     if newest_first:
@@ -285,9 +292,18 @@ def give(tx: Tx, run_id: str, agent_id: str) -> None:
     tx.run(update(t.runs).where(_R.id == run_id).values(sweep_agent_id=agent_id))
 
 
-def prior_runs(tx: Tx, project_id: str, filters: str, *, after: str, limit: int) -> Sequence[Row]:
-    """Return runs of a project that a filter picks out, the oldest first, joined."""
-    found = RUNS.where(_R.project_id == project_id, _R.id > after)
+def prior_runs(
+    tx: Tx,
+    project_id: str,
+    filters: str,
+    *,
+    seen: Sequence[ColumnElement[bool]],
+    after: str,
+    limit: int,
+) -> Sequence[Row]:
+    """Return runs of a project that a filter picks out, the oldest first, joined; `seen` narrows
+    them."""
+    found = RUNS.where(_R.project_id == project_id, _R.id > after, *seen)
     found = found.where(*_conditions(filters, _FILTERED_RUNS))
     return tx.all(found.order_by(_R.id).limit(limit))
 

@@ -12,6 +12,7 @@ from runyard.services.tracking import places
 from runyard.services.tracking.places import Place
 from runyard.store import sweeps as rows
 from runyard.store.db import Row
+from runyard.store.tracking import run_search
 
 MOST: Final = 1000  # runs of a sweep in one answer
 
@@ -86,11 +87,13 @@ def agent(call: Call, agent_id: str, action: Action) -> tuple[Row, Row]:
 def runs_of(
     call: Call, sweep: Row, *, agent_id: str | None, after: str, newest_first: bool, limit: int
 ) -> Sequence[Row]:
-    """Return runs of a sweep that the caller has found, joined (`store.tracking.runs.RUNS`)."""
+    """Return runs of a sweep that the caller has found, those that it may see, joined
+    (`store.tracking.runs.RUNS`)."""
     return rows.run_page(
         call.tx,
         sweep["id"],
         agent_id=agent_id,
+        seen=run_search.seen(call.actor.queues, call.actor.user_id),
         after=after,
         newest_first=newest_first,
         limit=min(limit, MOST),

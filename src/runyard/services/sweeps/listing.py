@@ -9,6 +9,7 @@ from runyard.services.tracking import places
 from runyard.services.tracking.places import Place
 from runyard.store import sweeps as rows
 from runyard.store.db import Row
+from runyard.store.tracking import run_search
 
 
 def page(
@@ -62,7 +63,7 @@ def agent(call: Call, sweep: Row, agent_id: str) -> tuple[Row, int] | None:
 
 
 def prior_runs(call: Call, sweep: Row, *, after: str, limit: int) -> Sequence[Row]:
-    """Return the runs that were attached to a sweep when it was made.
+    """Return the runs that were attached to a sweep when it was made, those that the caller sees.
 
     Raises:
         Invalid: the filter that was given for them.
@@ -70,5 +71,10 @@ def prior_runs(call: Call, sweep: Row, *, after: str, limit: int) -> Sequence[Ro
     if not sweep["prior_runs"] or sweep["prior_runs"] == "null":
         return []
     return rows.prior_runs(
-        call.tx, sweep["project_id"], sweep["prior_runs"], after=after, limit=limit
+        call.tx,
+        sweep["project_id"],
+        sweep["prior_runs"],
+        seen=run_search.seen(call.actor.queues, call.actor.user_id),
+        after=after,
+        limit=limit,
     )
