@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 from datetime import timedelta
@@ -114,6 +115,16 @@ def test_T11_a_link_is_good_for_one_thing(yard: Yard) -> None:
     for nonsense in ("x", "", "é", token * 20, token[:20], "%00", "=" * 8):
         assert yard("GET", f"/storage/{nonsense}/a.txt").status_code in (401, 403), nonsense
     assert yard("GET", get).status_code == 200
+
+
+def test_T11_no_part_of_a_name_can_be_taken_for_part_of_the_grant(yard: Yard) -> None:
+    url = yard.storage.get_blob("e1", md5(BODY), name="a\0b", base=BASE)
+    token = urlsplit(url).path.split("/")[2]
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    grant, mac = raw[:-32], raw[-32:]
+    for changed, name in ((grant + b"\0a", "b"), (grant[:-1], grant[-1:].decode() + "\0a\0b")):
+        forged = base64.urlsafe_b64encode(changed + mac).rstrip(b"=").decode()
+        assert yard("GET", f"/storage/{forged}/{quote(name)}").status_code == 403
 
 
 def test_T11_links_of_another_database_are_none(yard: Yard) -> None:
