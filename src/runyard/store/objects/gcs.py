@@ -9,8 +9,6 @@ was composed, so `verify` reads it.
 from __future__ import annotations
 
 import base64
-import hashlib
-import mimetypes
 import secrets
 import tempfile
 import threading
@@ -18,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import quote
 
 from runyard.domain.errors import Invalid, NotFound, Rejected, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
+from runyard.store.objects.content import attachment, content_md5, verified
 
 PIECE: Final = 1 << 20  # bytes
 _PATIENCE: Final = 20  # seconds for an answer
@@ -100,22 +98,7 @@ class GcsStore:
         self.delete(names)
 
     def verify(self, key: str, md5: str) -> int | None:
-        stat = self.stat(key)
-        if stat is None:
-            return None
-        found = stat.md5
-        if found is None:  # it was composed of parts
-            digest = hashlib.md5(usedforsecurity=False)
-            for piece in self.stream(key):
-                digest.update(piece)
-            found = digest.hexdigest()
-        if found != md5:
-            self.delete([key])
-            raise Invalid(
-                f"the content has the MD5 {found}, and not {md5} as was announced",
-                hint="upload the file again",
-            )
-        return stat.size
+        return verified(self, key, md5)
 
     def put_link(
         self,
@@ -128,18 +111,14 @@ class GcsStore:
     ) -> Link:
         if md5 is None:
             return Link(self._signed(key, seconds, method="PUT"))
-        encoded = base64.b64encode(bytes.fromhex(md5)).decode()
+        encoded = content_md5(md5)
         url = self._signed(key, seconds, method="PUT", content_md5=encoded)
         return Link(url, {"Content-MD5": encoded})
 
     def get_link(self, key: str, *, name: str, seconds: int, base: str) -> str:  # noqa: ARG002
-        shown = quote(name.rsplit("/", 1)[-1].encode(errors="replace"), safe="")
+        how, kind = attachment(name)
         return self._signed(
-            key,
-            seconds,
-            method="GET",
-            response_disposition=f"attachment; filename*=UTF-8''{shown}",
-            response_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
+            key, seconds, method="GET", response_disposition=how, response_type=kind
         )
 
     def begin_parts(self, key: str) -> str:  # noqa: ARG002

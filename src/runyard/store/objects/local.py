@@ -27,6 +27,7 @@ from typing import BinaryIO, Final, Self, TypeVar
 
 from runyard.domain.errors import Invalid, NotFound, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
+from runyard.store.objects.content import differs, verified
 from runyard.store.objects.links import Deed, Grant, Signer
 
 T = TypeVar("T")
@@ -107,19 +108,7 @@ class LocalStore:
         _remove(self._root / prefix)
 
     def verify(self, key: str, md5: str) -> int | None:
-        stat = self.stat(key)
-        if stat is None:
-            return None
-        found = stat.md5
-        if found is None:
-            digest = hashlib.md5(usedforsecurity=False)
-            for piece in self.stream(key):
-                digest.update(piece)
-            found = digest.hexdigest()
-        if found != md5:
-            self.delete([key])
-            raise _differs(found, md5)
-        return stat.size
+        return verified(self, key, md5)
 
     def put_link(self, key: str, *, name: str, md5: str | None, seconds: int, base: str) -> Link:
         grant = Grant(Deed.PUT, key, self.signer.end(seconds), md5 or "")
@@ -248,7 +237,7 @@ class Incoming:
             Invalid: the bytes do not hash to what was announced. Unavailable: the disk is full.
         """
         if self._expected and self.md5 != self._expected:
-            raise _differs(self.md5, self._expected)
+            raise differs(self.md5, self._expected)
         try:
             # Before it has a name that a committed version may refer to, and that tells whoever
             # has the same content that it need not be sent: a loss of power must not empty it.
@@ -271,13 +260,6 @@ def _in_directory(directory: Path, do: Callable[[], T]) -> T:
 def _md5_of(key: str) -> str | None:
     """Return the MD5 of a blob, which its key is made of and `Incoming` has checked."""
     return key.rsplit("/", 1)[1] if key.startswith("blobs/") else None
-
-
-def _differs(found: str, expected: str) -> Invalid:
-    return Invalid(
-        f"the content has the MD5 {found}, and not {expected} as was announced",
-        hint="upload the file again",
-    )
 
 
 def _listed(directory: Path) -> list[Path]:

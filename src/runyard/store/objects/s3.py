@@ -7,19 +7,16 @@ Credentials are where boto3 looks; links are good for as long as these are, at m
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import mimetypes
 import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
-from urllib.parse import quote
 
 from runyard.domain.errors import Invalid, NotFound, Rejected, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
+from runyard.store.objects.content import attachment, content_md5, verified
 
 PIECE: Final = 1 << 20  # bytes
 _PATIENCE: Final = 20  # seconds for a connection, and for an answer
@@ -94,22 +91,7 @@ class S3Store:
                 self._delete([each["Key"] for each in page.get("Contents", ())])
 
     def verify(self, key: str, md5: str) -> int | None:
-        stat = self.stat(key)
-        if stat is None:
-            return None
-        found = stat.md5
-        if found is None:  # it came in parts, or is encrypted with a key of KMS
-            digest = hashlib.md5(usedforsecurity=False)
-            for piece in self.stream(key):
-                digest.update(piece)
-            found = digest.hexdigest()
-        if found != md5:
-            self.delete([key])
-            raise Invalid(
-                f"the content has the MD5 {found}, and not {md5} as was announced",
-                hint="upload the file again",
-            )
-        return stat.size
+        return verified(self, key, md5)
 
     def put_link(
         self,
@@ -123,13 +105,9 @@ class S3Store:
         return self._put("put_object", self._at(key), md5, seconds)
 
     def get_link(self, key: str, *, name: str, seconds: int, base: str) -> str:  # noqa: ARG002
-        shown = quote(name.rsplit("/", 1)[-1].encode(errors="replace"), safe="")
-        params = {
-            **self._at(key),
-            "ResponseContentDisposition": f"attachment; filename*=UTF-8''{shown}",
-            "ResponseContentType": mimetypes.guess_type(name)[0] or "application/octet-stream",
-        }
-        return self._signed("get_object", params, seconds)
+        how, kind = attachment(name)
+        params = {"ResponseContentDisposition": how, "ResponseContentType": kind}
+        return self._signed("get_object", {**self._at(key), **params}, seconds)
 
     def begin_parts(self, key: str) -> str:
         with _understood():
@@ -169,7 +147,7 @@ class S3Store:
     def _put(self, operation: str, params: dict[str, Any], md5: str | None, seconds: int) -> Link:
         if md5 is None:
             return Link(self._signed(operation, params, seconds))
-        encoded = base64.b64encode(bytes.fromhex(md5)).decode()
+        encoded = content_md5(md5)
         url = self._signed(operation, {**params, "ContentMD5": encoded}, seconds)
         return Link(url, {"Content-MD5": encoded})
 
