@@ -173,7 +173,7 @@ def test_T15_the_job_gets_a_key_that_is_good_for_its_own_run_and_dies_with_it(ya
     assert accounts.authenticate(yard.tx, key, yard.now) is None
 
 
-def test_a_lease_that_is_not_claimed_goes_back_with_its_key(yard):
+def test_T23_a_lease_that_is_not_claimed_goes_back_with_its_key(yard):
     item, agent = push(yard), register(yard)
     first = popped(yard, agent)
     yard.later(seconds=61)
