@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from runyard.server.app import create_app
 from runyard.server.settings import ServerSettings
@@ -214,6 +215,21 @@ def test_any_site_may_read_what_a_link_opens_and_nothing_else(yard: Yard) -> Non
     assert yard("PUT", yard.get(), headers=origin).status_code == 403  # T4
     other = yard.world.admin("GET", "/me", headers=origin)
     assert not [name for name in other.headers if name.startswith("access-control")]
+
+
+def test_T14_the_log_names_no_link_even_where_we_fail(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    yard.put()
+    url = yard.get()
+    monkeypatch.setattr(yard.storage.store, "open", fail)
+    with capture_logs() as logged:
+        assert yard("GET", url).status_code == 500
+    assert any("unexpectedly" in each["event"] for each in logged)
+    assert not [each for each in logged if url.split("/")[4] in str(each)]
 
 
 def test_a_file_that_is_too_large_is_refused_as_it_comes(

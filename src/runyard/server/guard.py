@@ -59,7 +59,8 @@ class Outermost:
         try:
             await self._app(scope, receive, answer)
         except Exception:
-            log.exception("a request failed unexpectedly", request=request_id, path=scope["path"])
+            route = scope.get(ROUTE) or "none"  # a path may be a link, which opens what it names
+            log.exception("a request failed unexpectedly", request=request_id, route=route)
             if not status:
                 await problems.unexpected(request_id)(scope, receive, answer)
         finally:
