@@ -114,7 +114,7 @@ def truncate_after(call: Call, run_pk: str, step: int) -> None:
         lines.drop(call.tx, run_pk, "history", count)
         streams.save(
             call.tx,
-            stream,
+            run_pk,
             {"history_lines": count, "history_bytes": size, "last_step": last,
              "keys": to_text(known), "summary": json.dumps(summary)},
         )  # fmt: skip

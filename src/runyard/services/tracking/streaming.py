@@ -114,7 +114,7 @@ def take(call: Call, entity: str, project: str, run: str, said: Said, limits: Li
     if said.has_news or said.preempting or row["live"] is None:
         stream = streams.lock(call.tx, pk)
         changes = _changes(call, stream, said, limits)
-        streams.save(call.tx, stream, {**changes, "heartbeat_at": to_ms(call.now)})
+        streams.save(call.tx, pk, {**changes, "heartbeat_at": to_ms(call.now)})
         call.tx.announce(f"run:{pk}")
     elif said.exit_code is None:
         streams.beat(call.tx, pk, to_ms(call.now))

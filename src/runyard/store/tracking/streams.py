@@ -31,6 +31,10 @@ _TARGET: Final = (
 # Not against those who refer to the run, as every row of its lines does.
 _LOCK: Final = select(_R.id).where(_R.id == bindparam("pk")).with_for_update(key_share=True)
 _STREAM: Final = select(t.streams).where(_S.run_id == bindparam("pk"))
+# Without what only readers want, and what may be megabytes.
+_BOOKS: Final = select(*(c for c in _S if c.name not in ("summary", "system"))).where(
+    _S.run_id == bindparam("pk")
+)
 _LOG: Final = (
     select(
         _R.log_size,
@@ -42,15 +46,11 @@ _LOG: Final = (
     .outerjoin(t.agents, _A.id == _I.agent_id)
     .where(_R.id == bindparam("pk"))
 )
-_KNOWN: Final = (
-    "history_lines", "events_lines", "console_lines", "history_bytes", "console_bytes",
-    "console_in_log", "last_step", "summary", "system", "keys", "preempting", "heartbeat_at",
-)  # fmt: skip
-_SAVE: Final = (
-    update(t.streams)
-    .where(_S.run_id == bindparam("pk"))
-    .values({name: bindparam(f"b_{name}") for name in _KNOWN})
-)
+_ADD: Final = {
+    True: postgresql.insert(t.streams).on_conflict_do_nothing(),
+    False: sqlite.insert(t.streams).on_conflict_do_nothing(),
+}
+_SAVE: Final = update(t.streams).where(_S.run_id == bindparam("pk"))
 _BEAT: Final = (
     update(t.streams).where(_S.run_id == bindparam("pk")).values(heartbeat_at=bindparam("at"))
 )
@@ -65,17 +65,17 @@ def target(tx: Tx, entity: str, project: str, run: str) -> Row | None:
 
 
 def lock(tx: Tx, run_pk: str) -> Row:
-    """Return the row of a run's stream, held for writing with its run; it is made if need be.
+    """Return the row of a run's stream but for its summaries, held for writing with its run; it is
+    made if need be.
 
     The run is locked before its stream, as by those who move it.
     """
     if tx.is_postgres:  # SQLite has one writer at a time
         tx.one(_LOCK, {"pk": run_pk})
-    row = tx.one(_STREAM, {"pk": run_pk})
+    row = tx.one(_BOOKS, {"pk": run_pk})
     if row is None:
-        dialect = postgresql if tx.is_postgres else sqlite
-        tx.run(dialect.insert(t.streams).values(run_id=run_pk).on_conflict_do_nothing())
-        row = tx.one(_STREAM, {"pk": run_pk})
+        tx.run(_ADD[tx.is_postgres], {"run_id": run_pk})
+        row = tx.one(_BOOKS, {"pk": run_pk})
     assert row is not None
     return row
 
@@ -91,10 +91,9 @@ def log_of(tx: Tx, run_pk: str) -> Row:
     return row
 
 
-def save(tx: Tx, was: Row, changed: Mapping[str, Any]) -> None:
+def save(tx: Tx, run_pk: str, changed: Mapping[str, Any]) -> None:
     """Write what has changed of a row that is locked."""
-    values = {f"b_{name}": changed.get(name, was[name]) for name in _KNOWN}
-    tx.run(_SAVE, {"pk": was["run_id"], **values})
+    tx.run(_SAVE, {"pk": run_pk, **changed})
 
 
 def beat(tx: Tx, run_pk: str, at: int) -> None:
