@@ -8,7 +8,6 @@ opens (tools in a browser do); only here, and only with the link.
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +15,6 @@ from contextlib import closing
 from email.utils import formatdate
 from functools import partial
 from typing import BinaryIO, Final
-from urllib.parse import quote
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -29,7 +27,9 @@ from runyard.server import problems
 from runyard.server.auth import Body, signed
 from runyard.server.edge import SERVER, Edge
 from runyard.server.storage import Storage
+from runyard.services.call import Call
 from runyard.store.objects.base import run_file_key
+from runyard.store.objects.content import attachment
 from runyard.store.objects.links import PREFIX, Deed, Grant
 from runyard.store.objects.local import Incoming, LocalStore
 from runyard.store.tracking import files
@@ -99,12 +99,22 @@ class _Routes:
     async def _note(self, grant: Grant, name: str, incoming: Incoming) -> None:
         """Raises: NotFound: the file was deleted meanwhile, and its bytes are now."""
         run_id = grant.key.split("/")[1]
-        is_known = grant.key == run_file_key(run_id, name) and await self._edge.write(
-            SERVER,
-            lambda call: files.note(
+
+        def note(call: Call) -> bool:
+            is_known = files.note(
                 call.tx, run_id, name, size=incoming.size, md5=incoming.md5, now=call.now
-            ),
-        )
+            )
+            # The row is held now. Of two who bring a file at once, the one counts whose bytes are
+            # there: it has noted them before us, or is about to.
+            if is_known and not incoming.is_in_place():
+                raise _Replaced
+            return is_known
+
+        try:
+            is_named = grant.key == run_file_key(run_id, name)
+            is_known = is_named and await self._edge.write(SERVER, note)
+        except _Replaced:
+            return
         if not is_known:
             await anyio.to_thread.run_sync(self._store.delete, [grant.key])
             raise NotFound("this file was deleted after the link was made")
@@ -116,10 +126,11 @@ class _Routes:
         file, size, modified, data = await anyio.to_thread.run_sync(
             self._opened, grant.key, wanted is not None
         )
+        how, kind = attachment(name)
         headers = {
             **_HARMLESS,
-            "Content-Type": mimetypes.guess_type(name)[0] or "application/octet-stream",
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Type": kind,
+            "Content-Disposition": how,
             "Last-Modified": formatdate(modified, usegmt=True),
         }
         if data is not None and request.method == "GET":
@@ -148,6 +159,10 @@ class _Routes:
             file.close()
             raise
         return file, found.st_size, found.st_mtime, data
+
+
+class _Replaced(Exception):
+    """The file has other bytes by now than those that were to be noted; nothing was."""
 
 
 async def _take(request: Request, begin: Callable[[], Incoming]) -> Incoming:

@@ -197,6 +197,7 @@ class Incoming:
             raise _disk(error) from error
         self._file, self._name = os.fdopen(handle, "wb", buffering=0), Path(name)
         self._is_placed = False
+        self._finished: tuple[int, int, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +219,16 @@ class Incoming:
     @property
     def md5(self) -> str:
         return self._hash.hexdigest()
+
+    def is_in_place(self) -> bool:
+        """Whether what was finished is there still, and nobody has replaced it since."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _disk(error) from error
+        return _identity(there) == self._finished
 
     def write(self, data: bytes) -> None:
         """Raises: Unavailable: the disk is full."""
@@ -242,10 +253,16 @@ class Incoming:
             # Before it has a name that a committed version may refer to, and that tells whoever
             # has the same content that it need not be sent: a loss of power must not empty it.
             os.fsync(self._file.fileno())
+            self._finished = _identity(os.fstat(self._file.fileno()))
             _in_directory(self._path.parent, partial(os.replace, self._name, self._path))
             self._is_placed = True
         except OSError as error:
             raise _disk(error) from error
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what no other file has: a number of the disk may be given again, but later."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _in_directory(directory: Path, do: Callable[[], T]) -> T:
