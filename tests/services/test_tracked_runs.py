@@ -13,8 +13,9 @@ from runyard.domain.errors import Forbidden, Invalid, NotFound
 from runyard.server.graphql.areas.runs import run_source
 from runyard.services import accounts, roles, service_accounts
 from runyard.services import runs as launched
-from runyard.services.tracking import ending, life, runs, upserting
+from runyard.services.tracking import ending, life, runs, streaming, upserting
 from runyard.services.tracking.upserting import Told
+from runyard.store import views
 from runyard.store.db import Row
 from runyard.store.tracking import runs as rows
 from runyard.wire import agent as wire
@@ -386,3 +387,16 @@ def test_a_service_account_says_whose_run_it_is_only_where_it_may(yard: Yard) ->
     assert author("b", yard.user("may"), "eve") == "may"  # who may not log there
     assert author("c", yard.user("may-not"), "bob") == "may-not"
     assert author("d", yard.user("bob"), "ann") == "bob"
+
+
+def test_who_submitted_is_told_once_that_the_history_is_full(yard: Yard) -> None:
+    (item,) = yard.submit("r9")
+    for n in range(3):
+        said = streaming.said(
+            history=(n, [json.dumps({"x": n})]), events=None, console=None, summary=None
+        )
+        streaming.take(
+            yard.call(), "ann", "default", "r9", said, streaming.Limits(rows=12, console=9)
+        )
+    (warning,) = views.warnings(yard.tx, item)
+    assert "max_history_bytes" in warning["message"]

@@ -18,11 +18,13 @@ import msgspec
 
 from runyard.domain.access import Action
 from runyard.domain.errors import Invalid
+from runyard.domain.items import Stage
 from runyard.domain.tracking import rows as row_text
 from runyard.domain.tracking.keys import Known, describe, merged
 from runyard.domain.tracking.rows import Rows
 from runyard.services.call import Call
 from runyard.services.tracking import console, files, life, runs
+from runyard.store import items
 from runyard.store.db import Row
 from runyard.store.tracking import lines, streams
 from runyard.store.values import to_ms, to_text
@@ -113,7 +115,10 @@ def take(call: Call, entity: str, project: str, run: str, said: Said, limits: Li
         life.heard(call, pk)
     if said.has_news or said.preempting or row["live"] is None:
         stream = streams.lock(call.tx, pk)
-        changes = _changes(call, stream, said, limits)
+        changes, is_full = _changes(call, stream, said, limits)
+        if is_full and row["item_id"] is not None:
+            told = f"the history has {limits.rows} bytes (max_history_bytes): no more rows are kept"
+            items.warn(call.tx, row["item_id"], Stage.RUN, told, call.now)
         streams.save(call.tx, pk, {**changes, "heartbeat_at": to_ms(call.now)})
         call.tx.announce(f"run:{pk}")
     elif said.exit_code is None:
@@ -122,7 +127,9 @@ def take(call: Call, entity: str, project: str, run: str, said: Said, limits: Li
     return Taken(pk, row["stop_requested_at"] is not None, uploaded)
 
 
-def _changes(call: Call, stream: Row, said: Said, limits: Limits) -> dict[str, Any]:
+def _changes(call: Call, stream: Row, said: Said, limits: Limits) -> tuple[dict[str, Any], bool]:
+    """Write what is new; return what changes of the stream, and whether rows found no room."""
+    is_full = False
     changes: dict[str, Any] = {}
     size: int = stream["history_bytes"]
     chunks: list[dict[str, Any]] = []
@@ -135,6 +142,7 @@ def _changes(call: Call, stream: Row, said: Said, limits: Limits) -> dict[str, A
         for part in parts:
             data = part.data()
             if size + len(data) > limits.rows:
+                is_full = True
                 continue
             size += len(data)
             least, most = part.steps()
@@ -155,7 +163,7 @@ def _changes(call: Call, stream: Row, said: Said, limits: Limits) -> dict[str, A
         changes["summary"] = said.summary
     if said.preempting and said.exit_code is None:
         changes["preempting"] = True
-    return changes
+    return changes, is_full
 
 
 def _missing(call: Call, stream: Row, kind: str, rows: Rows) -> list[Rows]:

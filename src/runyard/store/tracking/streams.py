@@ -17,7 +17,8 @@ _R, _P, _E, _S, _I, _A = (
 
 _TARGET: Final = (
     select(
-        _R.id.label("pk"), _R.project_id, _R.author_id, _R.stop_requested_at, _P.entity_id,
+        _R.id.label("pk"), _R.project_id, _R.author_id, _R.item_id, _R.stop_requested_at,
+        _P.entity_id,
         _E.name.label("entity"), t.queues.c.name.label("queue"), _S.live,
     )
     .select_from(t.entities)
