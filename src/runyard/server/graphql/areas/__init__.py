@@ -6,8 +6,10 @@ from typing import Final
 
 from runyard.server.graphql.areas import (
     alerts,
+    artifact_collections,
     artifact_writing,
     artifacts,
+    collection_writing,
     files,
     history,
     launch,
@@ -26,7 +28,9 @@ AREAS: Final[tuple[Area, ...]] = (
     history.AREA,
     files.AREA,
     artifacts.AREA,
+    artifact_collections.AREA,
     artifact_writing.AREA,
+    collection_writing.AREA,
     launch.AREA,
     sweeps.AREA,
 )

@@ -1,11 +1,11 @@
-"""Writing artifacts: versions, their files and manifests, aliases, links, collections."""
+"""Writing versions of artifacts: their files and manifests, their aliases, what is said of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runyard.domain.errors import Invalid, NotFound
+from runyard.domain.errors import Invalid
 from runyard.server.graphql import artifact_uploads, ids, jobs_bridge
 from runyard.server.graphql.areas import artifact_sources as shown
 from runyard.server.graphql.context import Area, Info, context_of, or_none, prepared_for
@@ -15,13 +15,10 @@ from runyard.services.artifacts import (
     creating,
     deleting,
     editing,
-    linking,
     manifests,
     using,
 )
 from runyard.services.call import Call
-from runyard.store.artifacts.collections import PORTFOLIO, SEQUENCE
-from runyard.store.db import Row
 
 Input = Mapping[str, Any]
 
@@ -53,7 +50,7 @@ def create_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:
         description=input.get("description") or "",
         metadata=input.get("metadata"),
         aliases=_aliases_in(name, input.get("aliases") or ()),
-        tags=_tag_names(input.get("tags")),
+        tags=tag_names(input.get("tags")),
         ttl_s=input.get("ttlDurationSeconds"),
         history_step=input.get("historyStep"),
         client_id=input.get("clientID"),
@@ -132,8 +129,8 @@ def update_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:
         description=input.get("description"),
         metadata=input.get("metadata"),
         ttl_s=input.get("ttlDurationSeconds"),
-        tags_to_add=_tag_names(input.get("tagsToAdd")),
-        tags_to_delete=_tag_names(input.get("tagsToDelete")),
+        tags_to_add=tag_names(input.get("tagsToAdd")),
+        tags_to_delete=tag_names(input.get("tagsToDelete")),
         aliases=None if given is None else [one["alias"] for one in given],
     )
     row = editing.edit(_call(info), ids.artifact_of(input["artifactID"]), change)
@@ -150,113 +147,23 @@ def delete_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:
 def add_aliases(_: None, info: Info, input: Input) -> dict[str, Any]:
     number = ids.artifact_of(input["artifactID"])
     aliases.add(_call(info), number, _placed_aliases(input))
-    return _done(input)
+    return done(input)
 
 
 def delete_aliases(_: None, info: Info, input: Input) -> dict[str, Any]:
     number = ids.artifact_of(input["artifactID"])
     aliases.remove(_call(info), number, _placed_aliases(input))
-    return _done(input)
-
-
-def link_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:
-    call = _call(info)
-    number = _linked(call, input)
-    names = [one["alias"] for one in input.get("aliases") or ()]
-    if input.get("artifactPortfolioID"):
-        portfolio_id = shown.collection_id_of(input["artifactPortfolioID"])
-        member = linking.link_into(call, number, portfolio_id, names)
-    elif input.get("artifactPortfolioName"):
-        member = linking.link(
-            call,
-            number,
-            entity=input.get("entityName"),
-            project=input.get("projectName"),
-            name=input["artifactPortfolioName"],
-            names=names,
-        )
-    else:
-        raise Invalid("neither artifactPortfolioName nor artifactPortfolioID says where to link")
-    return {
-        "versionIndex": member.row["member_version"],
-        "artifactMembership": shown.membership_source(member.row, member.artifact),
-    }
-
-
-def unlink_artifact(_: None, info: Info, input: Input) -> dict[str, Any]:
-    portfolio_id = shown.collection_id_of(input["artifactPortfolioID"])
-    linking.unlink(_call(info), ids.artifact_of(input["artifactID"]), portfolio_id)
-    return _done(input)
-
-
-def delete_sequence(_: None, info: Info, input: Input) -> dict[str, Any]:
-    collection_id = shown.collection_id_of(input["artifactSequenceID"])
-    row = deleting.delete_sequence(_call(info), collection_id).row
-    return _deleted(row)
-
-
-def delete_portfolio(_: None, info: Info, input: Input) -> dict[str, Any]:
-    collection_id = shown.collection_id_of(input["artifactPortfolioID"])
-    row = deleting.delete_portfolio(_call(info), collection_id).row
-    return _deleted(row)
-
-
-def update_sequence(_: None, info: Info, input: Input) -> dict[str, Any]:
-    return _updated(info, input["artifactSequenceID"], SEQUENCE, input)
-
-
-def update_portfolio(_: None, info: Info, input: Input) -> dict[str, Any]:
-    return _updated(info, input["artifactPortfolioID"], PORTFOLIO, input)
-
-
-def move_sequence(_: None, info: Info, input: Input) -> dict[str, Any]:
-    collection_id = shown.collection_id_of(input["artifactSequenceID"])
-    row = editing.move(_call(info), collection_id, input["destinationArtifactTypeName"])
-    return {"artifactCollection": shown.collection_source(row)}
-
-
-def create_tags(_: None, info: Info, input: Input) -> dict[str, Any]:
-    added = _tag_names(input["tags"])
-    row = editing.tag(_call(info), *_path(input), add=added)
-    return {"tags": shown.tag_sources(row["id"], added)}
-
-
-def delete_tags(_: None, info: Info, input: Input) -> dict[str, Any]:
-    editing.tag(_call(info), *_path(input), delete=_tag_names(input["tags"]))
-    return _done(input)
+    return done(input)
 
 
 def _call(info: Info) -> Call:
     return context_of(info).call
 
 
-def _updated(info: Info, collection: str, kind: str, input: Input) -> dict[str, Any]:
-    row = editing.edit_collection(
-        _call(info),
-        shown.collection_id_of(collection),
-        kind,
-        name=input.get("name"),
-        description=input.get("description"),
-    )
-    return {"artifactCollection": shown.collection_source(row)}
-
-
-def _deleted(row: Row) -> dict[str, Any]:
-    return {"artifactCollection": {**shown.collection_source(row), "state": "DELETED"}}
-
-
 def _manifest(info: Info, made: manifests.Manifest) -> dict[str, Any]:
     manifest_id = ids.encode("ArtifactManifest", made.id)
     file = artifact_uploads.manifest_source(context_of(info), manifest_id, made)
     return {"id": manifest_id, "digest": made.md5, "type": made.kind, "file": file}
-
-
-def _linked(call: Call, input: Input) -> int:
-    if input.get("artifactID"):
-        return ids.artifact_of(input["artifactID"])
-    if input.get("clientID"):
-        return creating.of_client(call, input["clientID"])
-    raise NotFound("neither artifactID nor clientID says what to link")
 
 
 def _collection_name(input: Input) -> str:
@@ -288,19 +195,15 @@ def _placed_aliases(input: Input) -> list[aliases.Alias]:
     ]
 
 
-def _tag_names(tags: Sequence[Input] | None) -> list[str]:
+def tag_names(tags: Sequence[Input] | None) -> list[str]:
     return [tag["tagName"] for tag in tags or ()]
-
-
-def _path(input: Input) -> tuple[str, str, str]:
-    return input["entityName"], input["projectName"], input["artifactCollectionName"]
 
 
 def _optional_artifact(text: str | None) -> int | None:
     return ids.artifact_of(text) if text else None
 
 
-def _done(input: Input) -> dict[str, Any]:
+def done(input: Input) -> dict[str, Any]:
     return {"success": True, "clientMutationId": input.get("clientMutationId")}
 
 
@@ -320,15 +223,6 @@ AREA = Area(
             "deleteArtifact": delete_artifact,
             "addAliases": add_aliases,
             "deleteAliases": delete_aliases,
-            "linkArtifact": link_artifact,
-            "unlinkArtifact": unlink_artifact,
-            "deleteArtifactSequence": delete_sequence,
-            "deleteArtifactPortfolio": delete_portfolio,
-            "updateArtifactSequence": update_sequence,
-            "updateArtifactPortfolio": update_portfolio,
-            "moveArtifactSequence": move_sequence,
-            "createArtifactCollectionTagAssignments": create_tags,
-            "deleteArtifactCollectionTagAssignments": delete_tags,
         },
     },
     prepares={
