@@ -16,7 +16,7 @@ from runyard.services.launching import agents as clients
 from runyard.services.launching import looking, popping, pushing
 from runyard.services.launching import queues as client_queues
 from runyard.services.tracking import life
-from runyard.store import attempts, launching, views
+from runyard.store import attempts, views
 from runyard.store import tables as t
 from runyard.store.values import to_ms
 from tests.services.conftest import Yard
@@ -481,8 +481,7 @@ def test_a_scheduler_without_a_job_is_an_item_like_any_other(yard):
         "entity": "ann", "project": "p", "uri": "placeholder-uri-scheduler", "run_id": "s9",
         "resource": "local-process", "overrides": {"entry_point": ["wandb", "scheduler", "s9"]},
     }  # fmt: skip
-    item = pushing.by_name(yard.call(), "ann", "q", spec, **BESIDE).id
-    assert launching.run_of_item(yard.tx, item) == yard.row(item)["run_pk"]
+    pushing.by_name(yard.call(), "ann", "q", spec, **BESIDE)
     found = popped(yard, register(yard))
     assert (found.spec["uri"], found.spec["resource"]) == (spec["uri"], "local-process")
     assert found.spec["overrides"]["entry_point"] == ["wandb", "scheduler", "s9"]

@@ -89,7 +89,7 @@ class ServerSettings(BaseModel):
         int,
         Field(
             ge=1 << 24,
-            description="Largest request of the tracking client, in bytes: a document, or a piece "
+            description="Largest request of wandb, in bytes: a document, or a piece "
             "of a run's stream. Files are not among them.",
         ),
     ] = 32 << 20

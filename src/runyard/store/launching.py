@@ -98,11 +98,6 @@ def item_of_run(tx: Tx, project_id: str, name: str) -> str | None:
     return None if row is None else row["item_id"]
 
 
-def run_of_item(tx: Tx, item_id: str) -> str:
-    """Return the id of the run of an item that is there."""
-    return str(tx.scalar(select(_I.run_id).where(_I.id == item_id)))
-
-
 def waiting_run(tx: Tx, project_id: str, name: str, author_id: str) -> Run | None:
     """Return a user's run that waits for an item, held for writing: none was queued for it yet,
     or the one that was has ended with a preemption."""

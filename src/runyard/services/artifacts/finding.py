@@ -115,19 +115,6 @@ def member(call: Call, collection: Row, alias: str) -> Member:
     return Member(row, found)
 
 
-def membership(call: Call, collection_id: str, artifact_id: int) -> Member:
-    """Return where a version stands in a collection.
-
-    Raises:
-        NotFound: it is not in it, or the caller may not see it.
-    """
-    row = rows.membership(call.tx, collection_id, artifact_id)
-    found = rows.get(call.tx, artifact_id)
-    if row is None or found is None or not may_see(call, row):
-        raise NotFound("the version is not in a collection of this id that you may see")
-    return Member(row, found)
-
-
 def aliases(call: Call, ids: Collection[int]) -> dict[int, list[Row]]:
     """Return the aliases of versions wherever the caller may look."""
     found: dict[int, list[Row]] = {each: [] for each in ids}

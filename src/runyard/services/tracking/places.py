@@ -18,6 +18,7 @@ from runyard.store.tracking import projects
 
 # Where the tracking client keeps queues; every entity has it as soon as somebody asks.
 QUEUES_PROJECT = "model-registry"
+DEFAULT = "uncategorized"  # the client's name for no project
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,6 @@ def need_run(call: Call, run_id: str, thing: str) -> None:
             f"{thing} belongs to another run; this token is good for run {call.actor.run_name}",
             hint="use a key of your own to write other runs: runyard key create",
         )
-
-
-DEFAULT = "uncategorized"  # the tracking client's name for no project
 
 
 def place_of(row: Row) -> Place:

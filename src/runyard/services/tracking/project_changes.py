@@ -92,7 +92,7 @@ def _found(call: Call, entity: str | None, name: str | None) -> Place | None:
 
 def _not_of_queues(*names: str) -> None:
     if QUEUES_PROJECT in names:
-        raise Invalid(f"{QUEUES_PROJECT!r} is where the tracking client finds queues; it stays")
+        raise Invalid(f"{QUEUES_PROJECT!r} is where wandb finds queues; it stays")
 
 
 def _shown(place: Place) -> str:

@@ -72,7 +72,6 @@ _TYPE: Final = select(t.artifact_types).where(
 )
 _IN: Final = MEMBERS.where(_M.artifact_id == bindparam("artifact_id")).order_by(_M.id)
 _HERE: Final = MEMBERS.where(_M.collection_id == bindparam("collection_id"))
-_OF: Final = _HERE.where(_M.artifact_id == bindparam("artifact_id"))
 _NUMBERED: Final = _HERE.where(_M.version == bindparam("version"))
 _CALLED: Final = _HERE.join(
     t.aliases, (_L.collection_id == _M.collection_id) & (_L.artifact_id == _M.artifact_id)
@@ -161,10 +160,6 @@ def called(tx: Tx, collection_id: str, alias: str) -> Row | None:
 def digested(tx: Tx, collection_id: str, digest: str) -> Row | None:
     """Return what has this digest in a collection, the newest (a row of MEMBERS)."""
     return tx.one(_DIGESTED, {"collection_id": collection_id, "digest": digest})
-
-
-def membership(tx: Tx, collection_id: str, artifact_id: int) -> Row | None:
-    return tx.one(_OF, {"collection_id": collection_id, "artifact_id": artifact_id})
 
 
 def memberships(tx: Tx, artifact_id: int) -> Sequence[Row]:

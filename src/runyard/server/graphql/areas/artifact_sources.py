@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from runyard.domain import artifacts as names
 from runyard.server.graphql import ids
 from runyard.server.graphql.areas.projects import project_source
-from runyard.server.graphql.context import Context, Info, context_of, or_none
+from runyard.server.graphql.context import Context
 from runyard.services.artifacts import finding
 from runyard.services.call import Call
 from runyard.services.tracking.places import Place
@@ -97,13 +97,6 @@ def collection_source(row: Row, together: Together | None = None) -> Source:
 def collection_sources(found: Sequence[Row]) -> list[Source]:
     together = Together([row["id"] for row in found])
     return [collection_source(row, together) for row in found]
-
-
-def member_source(info: Info, collection_pk: str, artifact_id: int) -> Source | None:
-    """Return where a version stands in a collection that the caller may see."""
-    call = context_of(info).call
-    found = or_none(lambda: finding.membership(call, collection_pk, artifact_id))
-    return None if found is None else membership_source(found.row, found.artifact)
 
 
 def membership_source(row: Row, artifact: Row | None = None) -> Source:
