@@ -32,7 +32,8 @@ def test_case_may_be_ignored(pattern: str, text: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     ["(", ")", "[", "[a", "*", "a**", r"(a)\1", "(?=a)", "(?P<n>a)", "a{3,2}", "a{900}", "\\",
-     "(" * 30 + ")" * 30, "a" * 501, "((a{99}){99}){99}", "(((((){99}){99}){99}){99}){99}", "[z-a]", r"\q"],
+     "(" * 30 + ")" * 30, "a" * 501, "((a{99}){99}){99}", "(((((){99}){99}){99}){99}){99}",
+     "[z-a]", r"\q"],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(pattern: str) -> None:
     with pytest.raises(Invalid):
