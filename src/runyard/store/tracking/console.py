@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import Integer, bindparam, delete, func, insert, select
 
 from runyard.store import tables as t
 from runyard.store.db import Tx
@@ -24,7 +24,7 @@ _BETWEEN: Final = (
     select(_C.start, _C.data)
     .where(
         _C.run_id == bindparam("run"),
-        _C.start > bindparam("first") - MOST,
+        _C.start > bindparam("first", type_=Integer) - MOST,
         _C.start < bindparam("end"),
         _C.start + _C.n > bindparam("first"),
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import Integer, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from runyard.store import tables as t
@@ -18,7 +18,9 @@ _AT_ONCE: Final = 1000  # names in one statement
 _OF: Final = _F.run_id == bindparam("run_id")
 _THERE: Final = select(t.run_files).where(_OF, _F.size.is_not(None))
 _PAGE: Final = (
-    _THERE.where(_F.name > bindparam("after")).order_by(_F.name).limit(bindparam("limit"))
+    _THERE.where(_F.name > bindparam("after"))
+    .order_by(_F.name)
+    .limit(bindparam("limit", type_=Integer))
 )
 _COUNT: Final = select(func.count()).where(_OF, _F.size.is_not(None))
 _NAMED: Final = select(t.run_files).where(_OF, _F.name.in_(bindparam("names", expanding=True)))
