@@ -61,10 +61,10 @@ def remove(call: Call, artifact_id: int, wanted: Sequence[Alias]) -> None:
 
 
 def replace(call: Call, version: Version, wanted: Sequence[str]) -> None:
-    """Give a version these aliases and no others in its sequence, which the caller may write."""
+    """Give a version these aliases and no others in its sequence, which the caller holds and may
+    write."""
     names = rules.check_aliases(wanted)
     sequence = version.row["sequence_id"]
-    collections.held(call.tx, sequence)
     for row in collections.aliases_of(call.tx, version.id, sequence):
         if row["alias"] not in names:
             collections.remove_alias(call.tx, sequence, row["alias"], version.id)

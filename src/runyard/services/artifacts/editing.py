@@ -40,6 +40,9 @@ def edit(call: Call, artifact_id: int, change: Change) -> Row:
     Raises:
         NotFound, Forbidden. Invalid, TooMuch: a value.
     """
+    seen = writing.get(call.tx, artifact_id) if change.aliases is not None else None
+    if seen is not None:  # before the version, as by whoever logs to the sequence
+        collections.held(call.tx, seen["sequence_id"])
     version = reach.to_write(call, artifact_id)
     values: dict[str, Any] = {}
     if change.description is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, NotFound
+from runyard.services.artifacts.finding import may_see, place_of
 from runyard.services.call import Call
 from runyard.services.tracking import places
 from runyard.services.tracking.places import Place
@@ -62,12 +63,11 @@ def to_read(call: Call, artifact_id: int) -> Version:
     row = writing.get(call.tx, artifact_id)
     if row is None or row["state"] == writing.DELETED:
         raise _unknown()
-    place = place_of(row)
-    if _may_see(call, place):
-        return Version(row, place)
+    if may_see(call, row):
+        return Version(row, place_of(row))
     linked = collections.memberships(call.tx, artifact_id)
-    if any(_may_see(call, place_of(collection)) for collection in linked):
-        return Version(row, place)
+    if any(may_see(call, collection) for collection in linked):
+        return Version(row, place_of(row))
     raise _unknown()
 
 
@@ -122,15 +122,6 @@ def need_state(version: Version, state: str) -> None:
             writing.COMMITTED: "is not committed yet",
         }[state]
         raise Conflict(f"artifact {version.name} {wanted}")
-
-
-def place_of(row: Row) -> Place:
-    """Return the project of a version or a collection, as it was read with its names."""
-    return Place(row["project_id"], row["project"], row["entity_id"], row["entity"])
-
-
-def _may_see(call: Call, place: Place) -> bool:
-    return places.may_look(call, place)
 
 
 def _unknown() -> NotFound:
