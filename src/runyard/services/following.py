@@ -30,8 +30,7 @@ def after(call: Call, changed: Moves, *, closed: Collection[str] = ()) -> None:
     over = [
         p.run.id
         for p, o in changed
-        if o.item.state.is_final
-        or (o.item.state is ItemState.PENDING and p.item.lease is not None)
+        if o.item.state.is_final or (o.item.state is ItemState.PENDING and p.item.lease is not None)
     ]
     if over:
         accounts.drop_run_tokens(call.tx, over)
