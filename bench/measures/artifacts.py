@@ -7,6 +7,8 @@ connections as the client opens.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
 import os
 import tempfile
@@ -23,6 +25,8 @@ from harness.results import Row
 from harness.yard import Program, Yard
 
 from measures.floors import Floors, median
+from measures.tracking import PROJECT
+from measures.tracking import Program as Asking
 
 _BYTES = 1000  # of a small file
 _AT_ONCE = 64  # connections, as many as the client's downloads; its uploads open up to 128
@@ -44,6 +48,13 @@ begun = time.perf_counter()
 artifact.download(sys.argv[2], skip_cache=True)
 print(time.perf_counter() - begun)
 """
+_MADE = """mutation($input: CreateArtifactInput!) {
+  createArtifact(input: $input) { artifact { id } } }"""
+_OFFERED = """mutation($input: CreateArtifactFilesInput!) { createArtifactFiles(input: $input) {
+  files { edges { node { uploadUrl } } } } }"""
+_FILES = """query($entity: String!, $project: String!, $name: String!) {
+  project(name: $project, entityName: $entity) { artifact(name: $name) {
+    files(first: 5000) { edges { node { directUrl } } } } } }"""
 _Rates = tuple[list[float], list[float]]  # up, down
 
 
@@ -62,11 +73,15 @@ def rows(floors: Floors) -> list[Row]:
 
             small: _Rates = ([], [])
             bare: _Rates = ([], [])
+            links: _Rates = ([], [])
+            asking = Asking(yard.urls[0], yard.key, yard.entity)
             for turn in range(times):
                 files = _small_files(folder / f"small-{turn}", number)
                 for into, taken in zip(bare, _bare(folder / f"bare-{turn}", files), strict=True):
                     into.append(number / taken)
                 for into, taken in zip(small, through(f"small-{turn}", files), strict=True):
+                    into.append(number / taken)
+                for into, taken in zip(links, _links(asking, files, turn), strict=True):
                     into.append(number / taken)
             large = _large_file(folder / "large", size)
             with _Memory(yard.servers[0]) as memory:
@@ -80,6 +95,10 @@ def rows(floors: Floors) -> list[Row]:
         Row(f"artifact of {number:,} small files, down", "files/s", small[1], median(bare[1]),
             floor.format("GET"), median(bare[1]) / 2, more_is_better=True,
             note="download(); the target is half of the floor"),
+        Row(f"{number:,} small files by links, up", "files/s", links[0], median(bare[0]),
+            floor.format("PUT"), more_is_better=True, note="the floor's own program, no client"),
+        Row(f"{number:,} small files by links, down", "files/s", links[1], median(bare[1]),
+            floor.format("GET"), more_is_better=True, note="the floor's own program, no client"),
         Row(f"one file of {mega:,.0f} MB, up", "MB/s", [mega / up], more_is_better=True),
         Row(f"one file of {mega:,.0f} MB, down", "MB/s", [mega / down], more_is_better=True),
         Row("memory of the server beyond what it had before", "MB", [memory.grown_mb],
@@ -121,6 +140,33 @@ def _bare(folder: Path, files: Path) -> tuple[float, float]:
         put = _seconds(url, bodies, lambda c, name: c.request("PUT", f"/{name}", bodies[name]))
         get = _seconds(url, bodies, lambda c, name: c.request("GET", f"/{name}"))
     return put, get
+
+
+def _links(asking: Asking, files: Path, turn: int) -> tuple[float, float]:
+    """Return the seconds that we take for new files and for those of the client's artifact, by the
+    program that asks the bare server."""
+    bodies = [os.urandom(_BYTES) for _ in files.iterdir()]
+    begun = {"entityName": asking.entity, "projectName": PROJECT, "digest": f"{turn:032x}",
+             "artifactCollectionName": "links", "artifactTypeName": "dataset"}  # fmt: skip
+    made = asking.ask(_MADE, "", input=begun)["createArtifact"]["artifact"]["id"]
+    specs = [
+        {"artifactID": made, "name": str(n), "md5": _md5(body)} for n, body in enumerate(bodies)
+    ]
+    offered = asking.ask(_OFFERED, "", input={"artifactFiles": specs, "storageLayout": "V2"})
+    urls = [e["node"]["uploadUrl"] for e in offered["createArtifactFiles"]["files"]["edges"]]
+    puts = dict(zip(urls, bodies, strict=True))
+    put = _seconds(urls[0], puts, lambda c, url: c.request("PUT", _path(url), puts[url]))
+    found = asking.ask(_FILES, f"{files.name}:latest")["project"]["artifact"]["files"]["edges"]
+    urls = [edge["node"]["directUrl"] for edge in found]
+    return put, _seconds(urls[0], urls, lambda c, url: c.request("GET", _path(url)))
+
+
+def _path(url: str) -> str:
+    return urlsplit(url).path
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _seconds(
