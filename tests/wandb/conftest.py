@@ -23,6 +23,34 @@ __all__ = ["clock", "live", "settings"]
 PYTHON = os.environ.get("RUNYARD_TEST_WANDB_PYTHON", sys.executable)
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+# For what the commands and agents of the client do, rather than what the server stores of it: one
+# database tells. The services below have tests of their own on both.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+# The client's command as it is, but for its waits: `wandb verify` alone would sleep for 45 seconds.
+COMMAND = """\
+#!{python}
+import importlib
+import sys
+
+WAITS = {{
+    "agent": ("wandb.wandb_agent:Agent", "POLL_INTERVAL"),
+    "launch-agent": ("wandb.sdk.launch.agent.agent:", "AGENT_POLLING_INTERVAL"),
+    "scheduler": ("wandb.sdk.launch.sweeps.scheduler:", "DEFAULT_POLLING_SLEEP"),
+    "verify": ("wandb.agents.pyagent:Agent", "HEARTBEAT_SLEEP_SECONDS"),
+}}
+if found := WAITS.get(sys.argv[1]):
+    module, _, name = found[0].partition(":")
+    place = importlib.import_module(module)
+    place = getattr(place, name) if name else place
+    assert getattr(place, found[1]) >= 5
+    setattr(place, found[1], 0.5)
+
+from wandb.cli.cli import cli
+
+cli(prog_name="wandb")
+"""
+
 
 class Client:
     """Runs programs and commands of the tracking client in a directory of its own."""
@@ -31,6 +59,10 @@ class Client:
         self.world, self.directory = world, directory
         self.key = key or world.admin.key
         self.url = str(world.http.base_url).rstrip("/")
+        self.command = directory / "bin" / "wandb"
+        self.command.parent.mkdir(exist_ok=True)
+        self.command.write_text(COMMAND.format(python=PYTHON))
+        self.command.chmod(0o755)
 
     def env(self, **more: str) -> dict[str, str]:
         home = self.directory / "home"
@@ -65,7 +97,7 @@ class Client:
     def wandb(self, *words: str, timeout: float = 100, env: dict[str, str] | None = None,
               ok: bool = True) -> str:  # fmt: skip
         """Run `wandb …`; return both of its streams."""
-        done = self.run(PYTHON, "-m", "wandb", *words, timeout=timeout, env=env)
+        done = self.run(str(self.command), *words, timeout=timeout, env=env)
         told = done.stdout + done.stderr
         assert not ok or done.returncode == 0, told[-6000:]
         return told

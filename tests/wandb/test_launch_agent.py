@@ -67,11 +67,12 @@ def until(true: Callable[[], object], *, seconds: float = 90) -> None:
 def agent(client: Client, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
     """`wandb launch-agent` in a process group of its own, so that its jobs end with it."""
     out = client.directory / "agent.log"
-    bin_dir = str(Path(PYTHON).parent)  # the job's `python` has the client, as on a host of users
-    env = client.env(PATH=f"{bin_dir}{os.pathsep}{os.environ['PATH']}", **more)
+    # The job's `python` has the client, as on a host of users.
+    path = [str(client.command.parent), str(Path(PYTHON).parent), os.environ["PATH"]]
+    env = client.env(PATH=os.pathsep.join(path), **more)
     with out.open("w") as log:
         process = subprocess.Popen(
-            [PYTHON, "-m", "wandb", "launch-agent", "-e", "admin", *words],
+            [str(client.command), "launch-agent", "-e", "admin", *words],
             cwd=client.directory, env=env, stdout=log, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
