@@ -52,6 +52,14 @@ cli(prog_name="wandb")
 """
 
 
+# Tests that wait more than they work: first, so that no worker is left with one at the end.
+SLOWEST = ("a_launched_sweep", "every_check", "ours_runs", "a_launched_program", "is_stopped")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(word in item.name for word in SLOWEST))
+
+
 class Client:
     """Runs programs and commands of the tracking client in a directory of its own."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.wandb.conftest import Client
+from tests.wandb.conftest import Client, on_sqlite
 
 LOGGING = """
 import os, pathlib, wandb
@@ -197,6 +197,7 @@ def test_writers_in_groups_and_versions_that_add(client: Client) -> None:
     client.python(GROUPS)
 
 
+@on_sqlite
 def test_a_job_of_an_image_is_created_once(client: Client) -> None:
     words = ("job", "create", "-p", "p", "-e", "admin", "-n", "boxed", "image", "busybox:1.36")
     assert "Created job" in client.wandb(*words)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from .conftest import Client
 
 PROGRAM = """
-import math, random, sys
+import math, random, sys, time
 import wandb
 
 run = wandb.init(project="curves", id="r1", entity="admin", settings=wandb.Settings(
-    x_stats_sampling_interval=0.5, x_file_stream_no_gzip=False))
+    x_stats_sampling_interval=0.5, x_file_stream_transmit_interval=0.5,
+    x_file_stream_no_gzip=False))
 logged = []
 for step in range(1000):
     row = {"loss": random.random(), "train": {"acc": step / 7, "by.class": {"cat": -step}}}
@@ -23,6 +24,10 @@ for step in range(1000):
 print("the first line")
 print("a warning", file=sys.stderr)
 print("grüße ✓")
+for _ in range(100):  # until the machine was looked at
+    if wandb.Api().run(run.path).history(stream="system", pandas=False):
+        break
+    time.sleep(0.2)
 run.finish()
 
 run = wandb.Api().run("admin/curves/r1")

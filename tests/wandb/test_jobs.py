@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from runyard.client import packing
-from tests.wandb.conftest import Client
+from tests.wandb.conftest import Client, on_sqlite
 
 
 def _script(client: Client) -> Path:
@@ -67,6 +67,7 @@ with wandb.init(project="proj", config={"lr": 0.1}, settings=settings) as run:
 """
 
 
+@on_sqlite
 def test_what_a_run_makes_is_a_job(client: Client) -> None:
     client.python(RUN)
     made = _version(client, "made")
@@ -97,6 +98,7 @@ print(json.dumps(train._job_info))
 """
 
 
+@on_sqlite
 def test_our_jobs_are_the_clients(client: Client) -> None:
     admin, code = client.world.admin, _script(client)
     for image in ("busybox:1", "busybox:2"):

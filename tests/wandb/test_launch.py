@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .conftest import Client
+from .conftest import Client, on_sqlite
 
 
 def test_queues_are_made_read_and_written_anew(client: Client) -> None:
@@ -92,6 +92,7 @@ def test_items_are_pushed_looked_at_and_deleted(client: Client) -> None:
     )
 
 
+@on_sqlite
 def test_refusals_reach_the_user(client: Client) -> None:
     client.world.queue()
     words = ("launch", "-d", "busybox", "-p", "P1", "-E", "true")
@@ -105,6 +106,7 @@ def test_refusals_reach_the_user(client: Client) -> None:
     assert client.world.admin.ok("GET", "/items?queue=q&entity=admin")["data"] == []
 
 
+@on_sqlite
 def test_variables_and_priorities(client: Client) -> None:
     client.world.admin.ok(
         "POST", "/queues",

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from runyard.testing.git_server import git_server
 from tests.http.conftest import Caller, World, world
 
-from .conftest import PYTHON, Client
+from .conftest import PYTHON, Client, on_sqlite
 
 __all__ = ["world"]
 
@@ -126,6 +126,7 @@ def test_the_client_s_agent_runs_a_job_from_push_to_end(client: Client) -> None:
     )
 
 
+@on_sqlite
 def test_a_job_from_git_is_made_pushed_and_run(client: Client) -> None:
     process_queue(client)
     with git_server(client.directory / "git") as git:
@@ -150,6 +151,7 @@ def test_a_job_from_git_is_made_pushed_and_run(client: Client) -> None:
     assert item["status"] == "Finished", item
 
 
+@on_sqlite
 def test_what_cannot_be_started_fails_with_the_agent_s_reason_and_its_file(client: Client) -> None:
     process_queue(client)
     code = project(client, train=TRAIN)
@@ -200,6 +202,7 @@ def our_agent(client: Client, queue: str) -> Iterator[None]:
             process.wait(20)
 
 
+@on_sqlite
 def test_ours_runs_what_the_client_pushed_with_the_values_of_each_push(client: Client) -> None:
     process_queue(client, "ours")
     code = project(client, train=TRAIN)
@@ -382,6 +385,7 @@ def needs(name: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
 
 
 @pytest.mark.docker
+@on_sqlite
 def test_the_client_s_agent_runs_an_image_in_a_container(client: Client, image: str) -> None:
     client.world.queue("boxes")
     config = json.dumps({"overrides": {"run_config": {"lr": 2.0}, "args": ["--boxed"]}})

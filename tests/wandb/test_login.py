@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import Client
+from .conftest import Client, on_sqlite
 
 WRONG = "ry_" + "x" * 44
 
@@ -23,6 +23,7 @@ def test_a_key_of_ours_is_a_key_of_the_client(client: Client) -> None:
     assert "entity admin" in told
 
 
+@on_sqlite
 def test_the_commands_log_in_and_tell_a_wrong_key(client: Client) -> None:
     none = {"WANDB_API_KEY": ""}
     key = client.world.admin.key or ""

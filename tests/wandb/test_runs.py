@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.wandb.conftest import Client
+from tests.wandb.conftest import Client, on_sqlite
 
 
 def test_a_run_from_init_to_the_end_and_everything_it_says_of_itself(client: Client) -> None:
@@ -158,6 +158,7 @@ def test_finding_editing_relabelling_and_deleting(client: Client) -> None:
         """)
 
 
+@on_sqlite
 def test_a_script_that_is_stopped_is_interrupted(client: Client) -> None:
     told = client.python("""
         import os, time, urllib.request, wandb
@@ -181,6 +182,7 @@ def test_a_script_that_is_stopped_is_interrupted(client: Client) -> None:
     assert client.world.admin.ok("GET", "/runs/admin/p/s")["status"] == "Killed"
 
 
+@on_sqlite
 def test_a_run_token_goes_on_with_its_run_and_opens_no_other(client: Client) -> None:
     world = client.world
     world.queue()

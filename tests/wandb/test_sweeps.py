@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from .conftest import PYTHON, Client
+from .conftest import PYTHON, Client, on_sqlite
 from .test_launch_agent import agent, items, process_queue, project, until
 
 newest = pytest.mark.skipif(
@@ -17,6 +17,7 @@ PLACE = {"WANDB_ENTITY": "admin", "WANDB_PROJECT": "search"}
 
 
 @newest
+@on_sqlite
 def test_a_sweep_is_made_moved_and_read(client: Client) -> None:
     (client.directory / "sweep.yaml").write_text(
         "method: grid\nname: tuning\nmetric: {name: loss}\nrun_cap: 5\nodd: 1\n"
@@ -111,6 +112,7 @@ def test_an_agent_in_the_program_goes_through_a_grid(client: Client) -> None:
     )
 
 
+@on_sqlite
 def test_an_agent_runs_a_command_with_macros(client: Client) -> None:
     (client.directory / "train.py").write_text(
         "import sys, wandb\n"
@@ -153,6 +155,7 @@ with open(os.environ["MARKS"], "a") as marks:
 """
 
 
+@on_sqlite
 def test_a_launched_sweep_keeps_to_its_workers(client: Client) -> None:
     process_queue(client)
     project(client, train=TRAIN)
@@ -189,6 +192,7 @@ def test_a_launched_sweep_keeps_to_its_workers(client: Client) -> None:
 
 
 @newest
+@on_sqlite
 def test_a_scheduler_of_the_clients_own_enqueues_the_runs(client: Client) -> None:
     (client.directory / "sweep.yaml").write_text(
         "method: bayes\nrun_cap: 2\nmetric: {name: loss, goal: minimize}\n"
