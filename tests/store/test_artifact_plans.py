@@ -15,7 +15,6 @@ HOT = {
     "a version of several writers": (
         writing._SHARED, {"sequence_id": "s", "distributed_id": "d"}, "ix_artifacts_",
     ),
-    "a run": (writing._RUN, {"project_id": "p", "name": "r"}, "runs"),
     "manifests of a version": (
         writing._MANIFESTS, {"artifact_id": 1}, "ix_manifests_artifact",
     ),
