@@ -33,6 +33,7 @@ def test_the_commands_log_in_and_tell_a_wrong_key(client: Client) -> None:
     assert "Currently logged in as: admin" in client.wandb("login", env=none)
     told = client.wandb("login", "--verify", "--relogin", WRONG, env=none, ok=False)
     assert "the key is not known" in told, told
+    assert "(wandb login --relogin)" in told, told
     assert "Currently logged in as" not in told
 
 

@@ -37,10 +37,19 @@ def test_projects_alerts_and_charts(client: Client) -> None:
 
 
 def test_addresses_that_the_client_prints_say_what_to_do(client: Client) -> None:
-    for path in ("/authorize", "/admin/one", "/admin/one/runs/abc", "/admin/one/sweeps/s"):
+    for path, command in (
+        ("/authorize", "runyard key create NAME"),
+        ("/admin/one", "runyard run list -e admin -p one"),
+        ("/admin/one/workspace", "runyard run list -e admin -p one"),
+        ("/admin/one/jobs", "runyard job list -e admin -p one"),
+        ("/admin/one/runs/abc", "runyard run metrics admin/one/abc"),
+        ("/admin/one/sweeps/s", "runyard sweep show admin/one/s"),
+        ("/admin/one/artifacts/dataset/d/v3", "runyard artifact show admin/one/d:v3"),
+        ("/admin/one/runs/$(reboot)", "runyard run list -e ENTITY -p PROJECT"),
+    ):
         answer = client.world.http.get(path)
         assert answer.status_code == 200
-        assert "runyard" in answer.text
+        assert f"    {command}\n" in answer.text, answer.text
     assert client.world.http.get("/api/one").status_code == 401
     assert client.world.http.get("/ready").status_code == 200
     for path in ("/sdk/otel/v1/metrics", "/sdk/otel/v1/logs", "/oidc/token"):

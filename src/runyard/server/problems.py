@@ -26,6 +26,7 @@ from runyard.domain.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 _CODES: Final = {405: "method_not_allowed", 413: "too_much", 429: "too_much", 421: "wrong_host"}
+_LOGIN: Final = "wandb login --relogin"
 _SHOWN: Final = 200  # characters of a value that is quoted back
 
 
@@ -71,7 +72,8 @@ def protocol(error: RunyardError, request_id: str) -> Response:
 
     It asks again for minutes after any status that it does not know to be final, as 421 is.
     """
-    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    hint = _LOGIN if isinstance(error, Unauthenticated) else error.hint
+    message = f"{error.message} ({hint})" if hint else error.message
     body = {"errors": [{"message": message}], "data": None, "error": message}
     answer = Response(
         msgspec.json.encode(body),

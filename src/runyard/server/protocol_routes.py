@@ -2,11 +2,12 @@
 What the tracking client asks for beside its documents and files, and the pages that it names.
 
 It prints addresses of runs and of the page to log in. Until there are pages, each of them says
-which command shows what stands there. None is behind a key: all say the same to everybody.
+which command shows what stands there. None is behind a key: they are made of the address alone.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -32,15 +33,28 @@ Have you none yet? An admin of this server makes your first one, and can give yo
     runyard key create --user YOU
     runyard invite create TEAM
 """
-_PLACE: Final = """\
-Runyard has no page for this yet. Its commands show what stands here:
-
-    runyard run list -e ENTITY -p PROJECT
-    runyard run show ENTITY/PROJECT/RUN
-    runyard run logs ENTITY/PROJECT/RUN
-    runyard job list
-    runyard queue list
-"""
+_PLACE: Final = "Runyard has no page for this yet. Its commands show what stands here:\n\n"
+_OF_PROJECT: Final = (
+    "runyard run list -e {entity} -p {project}",
+    "runyard sweep list {entity}/{project}",
+    "runyard artifact list {entity}/{project}",
+    "runyard job list -e {entity} -p {project}",
+    "runyard queue list -e {entity}",
+)
+_OF_RUN: Final = (
+    "runyard run show {entity}/{project}/{name}",
+    "runyard run logs {entity}/{project}/{name}",
+    "runyard run metrics {entity}/{project}/{name}",
+)
+# By what follows the project in the address, and of how many words that is.
+_PAGES: Final = {
+    ("runs", 2): _OF_RUN,
+    ("sweeps", 2): ("runyard sweep show {entity}/{project}/{name}",),
+    ("artifacts", 4): ("runyard artifact show {entity}/{project}/{collection}:{version}",),
+    ("jobs", 1): ("runyard job list -e {entity} -p {project}",),
+}
+# A command is made to be pasted: of no word that a shell reads in another way.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Telemetry: the client sends none to whom answers its first, empty request with 404. Tokens of
 # identities are not exchanged here.
 _ABSENT: Final = ("/sdk/otel/v1/metrics", "/sdk/otel/v1/logs", "/oidc/token")
@@ -63,11 +77,11 @@ register_url_convertor("entity", _Entity())
 
 def routes() -> list[Route]:
     place = "/{entity:entity}/{project}"
-    pages = ("", "/runs/{run}", "/sweeps/{sweep}", "/workspace", "/jobs")
     return [
         *(Route(path, _absent, methods=["POST"]) for path in _ABSENT),
         Route("/authorize", _login, methods=["GET"]),
-        *(Route(place + page, _place, methods=["GET"]) for page in pages),
+        Route(place, _place, methods=["GET"]),
+        Route(place + "/{rest:path}", _place, methods=["GET"]),
     ]
 
 
@@ -82,5 +96,18 @@ async def _login(_: Request) -> Response:
 
 
 @public
-async def _place(_: Request) -> Response:
-    return PlainTextResponse(_PLACE)
+async def _place(request: Request) -> Response:
+    known = request.path_params
+    words = [word for word in known.get("rest", "").split("/") if word]
+    if not all(_PLAIN.fullmatch(word) for word in (known["project"], *words)):
+        known, words = {"entity": "ENTITY", "project": "PROJECT"}, []
+    commands = _PAGES.get((words[0] if words else "", len(words)), _OF_PROJECT)
+    named = {
+        "entity": known["entity"],
+        "project": known["project"],
+        "name": words[1] if len(words) > 1 else "",
+        "collection": words[-2] if len(words) > 1 else "",
+        "version": words[-1] if words else "",
+    }
+    lines = "".join(f"    {command.format(**named)}\n" for command in commands)
+    return PlainTextResponse(_PLACE + lines)
