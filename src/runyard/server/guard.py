@@ -73,7 +73,9 @@ class Outermost:
         self._metrics.requests.labels(scope["method"][:8], route, status).inc()
         if door is None or not door.lasting:
             self._metrics.seconds.labels(route).observe(seconds)
-        level = log.debug if status < 400 else log.info
+        # What the tracking client asks for again and again, and is told each time that it is off.
+        expected = status < 400 or route.startswith("/sdk/")
+        level = log.debug if expected else log.info
         level(
             "request",
             request=scope[REQUEST_ID],
