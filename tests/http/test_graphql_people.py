@@ -17,7 +17,8 @@ VIEWER = "{ viewer { ...U } } " + USER
 USERS = "query($q: String) { users(query: $q) { edges { node { ...U } } } } " + USER
 ENTITY = """query($name: String!) { entity(name: $name) {
     id name available photoUrl readOnly readOnlyAdmin isTeam entityType privateOnly storageBytes
-    codeSavingEnabled defaultAccess isPaid user { name email } organization { name }
+    codeSavingEnabled defaultAccess isPaid user { name email organizations { name } }
+    organization { name }
     members { id admin pending email username name photoUrl accountType apiKey role } } }"""
 INVITE = """mutation($e: String!, $email: String, $username: String, $admin: Boolean) {
     createInvite(input: {entityName: $e, email: $email, username: $username, admin: $admin}) {
@@ -137,6 +138,7 @@ def test_a_personal_entity_has_one_member(world: World) -> None:
     bob = world.user("bob")
     entity = ask(bob, ENTITY, name="bob").json()["data"]["entity"]
     assert (entity["isTeam"], entity["entityType"]) == (False, "user")
+    assert entity["user"]["organizations"] == []
     (member,) = entity["members"]
     assert (member["username"], member["accountType"]) == ("bob", "USER")
     assert ask(world.user("eve"), ENTITY, name="bob").json() == {"data": {"entity": None}}

@@ -220,6 +220,7 @@ AREA = Area(
             "deletedAt": _deleted_at,
             "apiKeys": _api_keys,
             "teams": _teams,
+            "organizations": lambda *_: [],  # there are none; the client needs the list
         },
         "Entity": {
             "isTeam": _is_team,
