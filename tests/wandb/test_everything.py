@@ -7,7 +7,7 @@ import json
 from .conftest import Client
 
 TRAIN = """
-import math, random
+import math, os, random
 import wandb
 
 config = {"lr": 0.1, "layers": [64, 64], "optimizer": {"name": "adam", "betas": [0.9, 0.999]},
@@ -31,7 +31,7 @@ print("a line on the console")
 data = wandb.Artifact("data", type="dataset", description="numbers", metadata={"rows": 2})
 with data.new_file("deep/er/numbers.txt") as file:
     file.write("1\\n2\\n")
-data.add_reference("https://example.org/elsewhere", name="elsewhere", checksum=False)
+data.add_reference("file://" + os.path.abspath("notes with space & %.txt"), name="elsewhere")
 run.log_artifact(data, aliases=["fresh"]).wait()
 run.finish()
 print("ID", run.id)
@@ -40,7 +40,7 @@ print("ID", run.id)
 RESUME = """
 import sys, wandb
 run = wandb.init(project="vision", id=sys.argv[1], resume="must")
-assert run.resumed and run.step == 1002, run.step
+assert run.resumed and run.starting_step == 1002, run.starting_step
 assert run.config["lr"] == 0.1 and run.config["optimizer"]["name"] == "adam"
 for step in range(50):
     run.log({"loss": -step})
