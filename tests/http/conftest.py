@@ -178,9 +178,6 @@ def on_a_port(server: Server, settings: ServerSettings, port: int = 0) -> Iterat
     listening.bind(("127.0.0.1", port))
     port = listening.getsockname()[1]
     process = serving(server, settings.model_copy(update={"port": port}))
-    # A server has a process of its own, and uvloop. Dozens of them that end one after the other in
-    # threads of one process have crashed the interpreter within uvloop's last callbacks.
-    process.config.loop = "asyncio"
     thread = threading.Thread(target=process.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
