@@ -5,10 +5,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Final
 from urllib.parse import quote
 
 from runyard.domain.errors import Invalid
 from runyard.store.objects.base import ObjectStore
+
+PIECE: Final = 1 << 20  # bytes that are read or written at once
+
+
+@contextmanager
+def spooled(pieces: Iterator[bytes]) -> Iterator[tuple[IO[bytes], int]]:
+    """Gather pieces for a store that wants a file and its size; large ones go to the disk."""
+    with tempfile.SpooledTemporaryFile(max_size=8 * PIECE) as spool:
+        for piece in pieces:
+            spool.write(piece)
+        size = spool.tell()
+        spool.seek(0)
+        yield spool, size
 
 
 def verified(store: ObjectStore, key: str, md5: str) -> int | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,8 @@ from typing import Any, Final
 
 from runyard.domain.errors import Invalid, NotFound, Rejected, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
-from runyard.store.objects.content import attachment, content_md5, verified
+from runyard.store.objects.content import PIECE, attachment, content_md5, spooled, verified
 
-PIECE: Final = 1 << 20  # bytes
 _PATIENCE: Final = 20  # seconds for an answer
 _MOST_COMPOSED: Final = 32  # objects at once; the service's limit
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -70,12 +68,8 @@ class GcsStore:
                     yield piece
 
     def write(self, key: str, pieces: Iterator[bytes]) -> Stat:
-        with tempfile.SpooledTemporaryFile(max_size=8 * PIECE) as spool:
-            for piece in pieces:
-                spool.write(piece)
-            size = spool.tell()
-            with _understood():
-                self._blob(key).upload_from_file(spool, rewind=True, size=size, timeout=_PATIENCE)
+        with spooled(pieces) as (spool, size), _understood():
+            self._blob(key).upload_from_file(spool, size=size, timeout=_PATIENCE)
         stat = self.stat(key)
         if stat is None:
             raise Unavailable("Google Cloud Storage does not find what it has just taken")

@@ -27,12 +27,11 @@ from typing import BinaryIO, Final, Self, TypeVar
 
 from runyard.domain.errors import Invalid, NotFound, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
-from runyard.store.objects.content import differs, verified
+from runyard.store.objects.content import PIECE, differs, verified
 from runyard.store.objects.links import Deed, Grant, Signer
 
 T = TypeVar("T")
 
-PIECE: Final = 1 << 20  # bytes
 _HOME: Final = re.compile(r"(blobs|runs)/[0-9A-Za-z_-]{1,64}")
 _KEY: Final = re.compile(rf"({_HOME.pattern})/([0-9a-f]{{32}}|[0-9a-f]{{40}})")
 _UPLOAD: Final = re.compile(r"[0-9a-f]{32}")

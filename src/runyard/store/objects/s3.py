@@ -8,7 +8,6 @@ Credentials are where boto3 looks; links are good for as long as these are, at m
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,9 +15,8 @@ from typing import Any, Final
 
 from runyard.domain.errors import Invalid, NotFound, Rejected, TooMuch, Unavailable
 from runyard.store.objects.base import Link, Stat
-from runyard.store.objects.content import attachment, content_md5, verified
+from runyard.store.objects.content import PIECE, attachment, content_md5, spooled, verified
 
-PIECE: Final = 1 << 20  # bytes
 _PATIENCE: Final = 20  # seconds for a connection, and for an answer
 _AT_ONCE: Final = 1000  # keys in one request to delete
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
@@ -68,12 +66,8 @@ class S3Store:
             yield from body.iter_chunks(PIECE)
 
     def write(self, key: str, pieces: Iterator[bytes]) -> Stat:
-        with tempfile.SpooledTemporaryFile(max_size=8 * PIECE) as spool:
-            for piece in pieces:
-                spool.write(piece)
-            spool.seek(0)
-            with _understood():
-                self._client.upload_fileobj(spool, self._bucket, self._prefix + key)
+        with spooled(pieces) as (spool, _), _understood():
+            self._client.upload_fileobj(spool, self._bucket, self._prefix + key)
         stat = self.stat(key)
         if stat is None:
             raise Unavailable("S3 does not find what it has just taken")
