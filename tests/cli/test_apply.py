@@ -8,11 +8,9 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from runyard.cli.main import run
 from tests.cli.conftest import Cli
@@ -28,13 +26,10 @@ teams:
 
 
 @pytest.fixture
-def server(live: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:  # noqa: F811
+def server(live: World, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: F811
     monkeypatch.setenv("RUNYARD_BASE_URL", str(live.http.base_url).rstrip("/"))
     monkeypatch.setenv("RUNYARD_API_KEY", live.admin.key or "")
-    # The server is in this process; what it logs is not what the command prints.
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield live
-    structlog.reset_defaults()
+    return live
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from tests.cli.conftest import Cli
 from tests.http.conftest import World, clock, live
@@ -27,14 +25,6 @@ def database(tmp_path, sqlite_template):
     database = Database(f"sqlite:///{tmp_path / 'runyard.db'}")
     yield database
     database.close()
-
-
-@pytest.fixture(autouse=True)
-def silent_server() -> Iterator[None]:
-    """The server is in this process: what it logs is not what the command prints."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,12 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from runyard.cli.edge import WrongUsage
 from runyard.cli.times import moment, seconds
@@ -27,16 +26,8 @@ __all__ = ["clock", "live", "settings"]
 As = Callable[..., Done]
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Keep the log of the server, which is in this process, out of what the commands print."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    yield
-    structlog.reset_defaults()
-
-
 @pytest.fixture
-def url(quiet: None, live: World) -> str:
+def url(live: World) -> str:
     return str(live.http.base_url).rstrip("/")
 
 

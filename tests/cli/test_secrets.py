@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,12 +21,6 @@ VALUE = "s3cret-value"
 def logged_in(live: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNYARD_BASE_URL", str(live.http.base_url))
     monkeypatch.setenv("RUNYARD_API_KEY", live.admin.key or "")
-
-
-def data_of(out: str) -> Any:
-    """Read JSON, between the lines of the server's log, which is in this process."""
-    lines = [line for line in out.splitlines() if not re.match(r"\d{4}-\d\d-\d\d ", line)]
-    return json.loads("\n".join(lines))
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -67,7 +59,7 @@ def test_a_value_from_a_file_is_kept_to_the_last_byte(
 ) -> None:
     (tmp_path / "key.pem").write_text("-----BEGIN\nx\n-----END\n")
     done = cli("secret", "set", "pem", "--file", str(tmp_path / "key.pem"), "--for-jobs", "--json")
-    assert data_of(done.out)["for_jobs"] is True
+    assert json.loads(done.out)["for_jobs"] is True
     assert value_of(live, "pem") == "-----BEGIN\nx\n-----END\n"
 
 
@@ -110,7 +102,7 @@ def test_a_secret_is_opened_to_jobs_without_its_value(cli: Cli, live: World) -> 
     live.admin.ok("PUT", "/secrets/admin/hf", json={"value": VALUE})
     assert cli("secret", "edit", "hf").code == 2
     done = cli("secret", "edit", "hf", "--for-jobs", "--json")
-    assert (done.code, data_of(done.out)["for_jobs"]) == (0, True)
+    assert (done.code, json.loads(done.out)["for_jobs"]) == (0, True)
     assert "queues and jobs" in cli("secret", "edit", "hf", "-d", "text").err
     assert value_of(live, "hf") == VALUE
 
@@ -135,7 +127,7 @@ def test_secrets_are_listed_and_deleted(cli: Cli, live: World) -> None:
     listed = cli("secret", "list")
     assert "one" in listed.out
     assert "admin" in listed.out
-    assert [s["name"] for s in data_of(cli("secret", "list", "--json").out)] == ["one", "two"]
+    assert [s["name"] for s in json.loads(cli("secret", "list", "--json").out)] == ["one", "two"]
     assert cli("secret", "delete", "two", "--yes").code == 0
     refused = cli("secret", "delete", "one", "--yes")
     assert refused.code == 1

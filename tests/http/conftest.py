@@ -173,11 +173,15 @@ def live(database: Database, settings: ServerSettings, clock: Clock) -> Iterator
 
 @contextmanager
 def on_a_port(server: Server, settings: ServerSettings, port: int = 0) -> Iterator[str]:
-    listening = socket.socket()
+    # The protocol by name, or asyncio leaves Nagle's algorithm on, and each answer waits 40 ms.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
     port = listening.getsockname()[1]
     process = serving(server, settings.model_copy(update={"port": port}))
+    # A server has a process of its own, and uvloop. Dozens of them that end one after the other in
+    # threads of one process have crashed the interpreter within uvloop's last callbacks.
+    process.config.loop = "asyncio"
     thread = threading.Thread(target=process.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -229,9 +229,10 @@ def test_a_link_that_was_tampered_with_opens_nothing(local: Place, gcs: Place) -
         place.put(BODY)
         place.put(b"other", b"other")
         url = place.store.get_link(key_of(BODY), name="a", seconds=60, base=place.base)
-        for forged in (url.replace("/a", "/b"), url[:-9] + "0000000/a", url.replace("60", "99")):
-            if forged != url:
-                assert send("GET", Link(forged)).status in (403, 404), forged
+        host, path = url[: url.index("/", 8)], url[url.index("/", 8) :]
+        for forged in (path.replace("/a", "/b"), path[:-9] + "0000000/a", path.replace("60", "99")):
+            if forged != path:
+                assert send("GET", Link(host + forged)).status in (403, 404), forged
         assert send("PUT", Link(url), b"mine").status == 403
         assert place.get().body == BODY
 
