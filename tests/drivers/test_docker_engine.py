@@ -15,10 +15,10 @@ from pathlib import Path
 import aiodocker
 import pytest
 
+from runyard.clouds.docker_config import HUB
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.workloads import Handle, Mount, Observation, Phase, Workload
 from runyard.drivers.docker import DockerDriver
-from runyard.drivers.docker_auth import HUB
 from runyard.drivers.docker_request import KEY_LABEL, ROOT_LABEL
 from runyard.drivers.docker_settings import DockerSettings, Pull
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from runyard.agent.build_settings import BuilderSettings, EnvironmentSettings
 from runyard.agent.volume_settings import VolumeSettings, settings_of
 from runyard.domain.errors import Invalid
 
@@ -182,6 +183,16 @@ class AgentConfig(_Section):
         description="Limits of what is kept on disk for the next job.",
         examples=[{"code_mb": 1024, "environments_days": 7}],
     )
+    builder: BuilderSettings = Field(
+        default=BuilderSettings(),
+        description="How images are built for jobs of kind git and code.",
+        examples=[{"type": "docker", "destination": "registry.example.com/ml/jobs"}],
+    )
+    environment: EnvironmentSettings = Field(
+        default=EnvironmentSettings(),
+        description="The cloud that the agent acts in, for registries and buckets.",
+        examples=[{"type": "aws", "region": "eu-central-1"}],
+    )
     volumes: dict[str, VolumeSettings] = Field(
         default={},
         description="Directories of the host that a queue's jobs may use, by name: caches and "
@@ -258,7 +269,9 @@ class AgentConfig(_Section):
 
     def shown(self) -> dict[str, Any]:
         """Return what the server may show to people: no secrets."""
-        return self.model_dump(mode="json", exclude={"api_key", "git"})
+        return self.model_dump(
+            mode="json", exclude={"api_key": True, "git": True, "builder": {"secrets"}}
+        )
 
 
 def default_name() -> str:

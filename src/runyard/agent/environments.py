@@ -24,11 +24,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from runyard.agent.commands import running
 from runyard.agent.faults import uv_blames_host
 from runyard.agent.requirements import Requirements, read_requirements
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.sources import check_runtime
+from runyard.host.commands import running
 
 Log = Callable[[bytes], Awaitable[None] | None]
 _READY: Final = ".runyard-ready"

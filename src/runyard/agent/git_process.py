@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from runyard.agent.commands import running
 from runyard.agent.faults import git_blames_host
 from runyard.domain import git_limits
 from runyard.domain.errors import HostFault, Rejected, TooMuch
 from runyard.domain.sources import TRANSPORTS
+from runyard.host.commands import running
 
 _LONGEST_ANSWER: Final = 256 << 20
 

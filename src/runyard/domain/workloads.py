@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from runyard.domain.images import Login
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -21,7 +23,8 @@ class Workload:
     variables too, kept apart so that they are never printed. `config` is the queue's resource
     configuration after the submission's changes and all macros. `gpus` are the devices that
     the agent gave to this workload, by index; empty means none were asked for. `mounts` are
-    the volumes that `config` asked for; they are not in it any more.
+    the volumes that `config` asked for; they are not in it any more. `login` pulls the image,
+    where the agent knows one.
     """
 
     key: str
@@ -36,6 +39,7 @@ class Workload:
     gpus: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    login: Login | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from runyard.clouds.docker_config import login_for, registry_of, with_registry
 from runyard.domain.errors import HostFault, Rejected
-from runyard.drivers.docker_auth import login_for, registry_of, with_registry
 from runyard.drivers.docker_engine import NOT_FOUND, REFUSALS, Engine
 from runyard.drivers.docker_faults import is_of_way
 from runyard.drivers.docker_settings import Pull

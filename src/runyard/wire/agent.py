@@ -63,6 +63,7 @@ class Held(msgspec.Struct, kw_only=True):
     stop_grace_s: int = 60
     start_timeout_s: int = 1800
     images: list[str] = []  # patterns of images that the queue allows; none: any
+    build_log_size: int = 0  # bytes of the build's output, of all attempts, that the server has
 
 
 class ServedQueue(msgspec.Struct):
@@ -150,7 +151,56 @@ class Warn(Move, tag="warn"):
     message: str
 
 
-AnyMove = Claim | Release | Keep | Observe | Fail | Warn
+class Build(Move, tag="build"):
+    """Ask to build an image; who may is decided by the server, so that it is built once.
+
+    `place` is empty for an image in a registry, else it names where those of one engine are kept.
+    `missing`: the agent has looked, and the image is not there. `waits`: the server said before
+    that another item builds it. `about` is shown to people: base image, builder, platform.
+    """
+
+    place: str
+    repository: str
+    tag: str
+    missing: bool = False
+    waits: bool = False
+    about: dict[str, str] = {}
+
+
+class Built(Move, tag="built"):
+    """Tell how a build that was allowed has ended; `error` is empty if all went well."""
+
+    place: str
+    repository: str
+    tag: str
+    digest: str = ""
+    size: int = 0  # bytes, 0 if nobody said
+    error: str = ""
+
+
+class Use(Move, tag="use"):
+    """Tell which image the attempt runs, so that nobody prunes it. It was found, or built."""
+
+    place: str
+    repository: str
+    tag: str
+    digest: str
+    about: dict[str, str] = {}
+
+
+AnyMove = Claim | Release | Keep | Observe | Fail | Warn | Build | Built | Use
+
+
+class MayBuild(msgspec.Struct, kw_only=True):
+    """
+    The answer to `Build`. `do` is "build"; "wait" and ask again, while `by` builds it; "use" what
+    is there by now under `digest`; or "fail", since the build that this one waited for has failed.
+    """
+
+    do: str
+    digest: str = ""
+    by: str = ""  # the run that builds it, or has: entity/project/run
+    message: str = ""
 
 
 class Moves(msgspec.Struct, forbid_unknown_fields=True):
@@ -164,19 +214,24 @@ class Moved(msgspec.Struct, kw_only=True):
     message: str = ""
     run_token: str | None = None  # after a claim
     secrets: dict[str, str] | None = None  # after a claim: variables and their values
+    may_build: MayBuild | None = None  # after `Build`
 
 
 class MovesDone(msgspec.Struct):
     results: list[Moved]
 
 
-class LogChunk(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Bytes `offset` to `offset + len(data)` of the attempt's output."""
+class LogChunk(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Bytes `offset` to `offset + len(data)` of the attempt's output.
+
+    With `stage` "build", of what the item's builds have printed, through all attempts.
+    """
 
     item_id: str
     token: str
     offset: int
     data: bytes
+    stage: str = ""
 
 
 class Logs(msgspec.Struct, forbid_unknown_fields=True):
@@ -192,3 +247,25 @@ class Logged(msgspec.Struct, kw_only=True):
 
 class LogsDone(msgspec.Struct):
     results: list[Logged]
+
+
+class Doomed(msgspec.Struct, kw_only=True):
+    """An image that somebody asked to prune, and that an agent of its place may delete."""
+
+    id: str
+    repository: str
+    tag: str
+    digest: str
+
+
+class AskDoomed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`place` and `repository` are those that the agent builds for; `gone` are ids that it has
+    deleted since it asked last."""
+
+    place: str
+    repository: str
+    gone: list[str] = []
+
+
+class DoomedImages(msgspec.Struct):
+    images: list[Doomed]

@@ -22,6 +22,7 @@ from runyard.store.tables.artifacts import (
     uses,
 )
 from runyard.store.tables.columns import metadata
+from runyard.store.tables.images import image_uses, images, stage_chunks
 from runyard.store.tables.people import (
     audit,
     credentials,
@@ -85,6 +86,8 @@ __all__ = [
     "hooks",
     "idempotency_keys",
     "identities",
+    "image_uses",
+    "images",
     "invitations",
     "item_events",
     "item_warnings",
@@ -111,6 +114,7 @@ __all__ = [
     "secrets",
     "server_keys",
     "shares",
+    "stage_chunks",
     "streams",
     "sweep_agents",
     "sweep_rungs",

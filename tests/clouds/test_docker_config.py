@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from runyard.clouds.docker_config import HUB, login_for, registry_of, with_registry
 from runyard.domain.errors import Rejected
-from runyard.drivers.docker_auth import HUB, login_for, registry_of, with_registry
 
 AUTH = base64.b64encode(b"ann:pass:word").decode()
 

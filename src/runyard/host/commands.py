@@ -1,5 +1,5 @@
 """
-Running other programs for the agent's own work: git, uv. Nothing of them outlives its caller.
+Running other programs for our own work: git, uv, builders. Nothing of them outlives its caller.
 
 A program is started in a session of its own, so that its helpers can be ended with it. Being
 cancelled between the start and the first line of output is the awkward moment: asyncio would

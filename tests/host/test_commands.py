@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.agent.commands import running
+from runyard.host.commands import running
 
 SCRIPT = "sleep 600 & echo $! >child; echo started; wait"
 

@@ -1,0 +1,157 @@
+"""The agent's settings for building images: by which program, for which registry, as whom."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from runyard.domain.errors import Invalid
+from runyard.domain.images import UID, ImageRef, check_platform, check_repository
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AcceleratorSettings(_Section):
+    """A base image for jobs on accelerators."""
+
+    base_image: str | None = Field(
+        default=None,
+        description="A Debian-like image with the libraries of the accelerator. Python is "
+        "installed into it with apt, unless it has one.",
+        examples=["nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04"],
+    )
+
+
+class SecretSettings(_Section):
+    """Where a build's secret comes from: exactly one of both."""
+
+    env: str | None = Field(
+        default=None,
+        description="A variable of the agent's own environment.",
+        examples=["PIP_TOKEN"],
+    )
+    file: str | None = Field(
+        default=None,
+        description="A file of the agent's host.",
+        examples=["/etc/runyard/pip.conf"],
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> SecretSettings:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give exactly one of `env` and `file`")
+        return self
+
+
+class BuilderSettings(_Section):
+    """How images are built for jobs of kind git and code."""
+
+    type: Literal["auto", "docker", "buildah", "buildkit", "kaniko", "none", "noop"] = Field(
+        default="auto",
+        description="`docker` and `buildah` build on the agent's host by the program of that name; "
+        "`buildkit`, `kaniko`, and `buildah` for a kubernetes queue, build in the cluster. `none` "
+        "builds nothing: jobs run in a base image, with their files mounted. `auto` takes the "
+        "first of docker and buildah that is there, else none. `noop` is the peer's word for none.",
+        examples=["docker"],
+    )
+    destination: str | None = Field(
+        default=None,
+        description="The repository that images are pushed to, without a tag. Left out, they stay "
+        "with the engine that built them, for jobs of this host only.",
+        examples=["registry.example.com/ml/jobs"],
+    )
+    base_image: str | None = Field(
+        default=None,
+        description="The image to build upon, in place of python:<version of the job>-slim.",
+        examples=["registry.example.com/ml/python:3.11"],
+    )
+    accelerator: AcceleratorSettings = Field(
+        default=AcceleratorSettings(),
+        description="For jobs on accelerators: used in place of `base_image`. `cuda` is the older "
+        "name of this key.",
+        examples=[{"base_image": "nvidia/cuda:12.8.1-runtime-ubuntu24.04"}],
+    )
+    platform: str | None = Field(
+        default=None,
+        description="The platform to build for; that of the builder if left out.",
+        examples=["linux/amd64"],
+    )
+    packages: Literal["strict", "lenient"] = Field(
+        default="strict",
+        description="`strict` fails a build if a package of the job cannot be installed; `lenient` "
+        "leaves it out, and warns on the item.",
+        examples=["lenient"],
+    )
+    user_id: int = Field(
+        default=UID,
+        ge=0,
+        le=2**31 - 1,
+        description="The user id that the job runs as in its image; the group is 0. 0 is root, as "
+        "SageMaker needs it.",
+        examples=[1000],
+    )
+    secrets: dict[str, SecretSettings] = Field(
+        default={},
+        description="Secrets that a step of the build may mount, by their id. `netrc` and "
+        "`pip.conf` are mounted where packages are installed.",
+        examples=[{"pip.conf": {"file": "/etc/runyard/pip.conf"}}],
+    )
+    insecure_registries: list[str] = Field(
+        default=[],
+        description="Registries (`host` or `host:port`) that are spoken to over plain http.",
+        examples=[["registry.internal:5000"]],
+    )
+    timeout_s: int = Field(
+        default=3600,
+        ge=10,
+        description="Seconds after which a build is given up.",
+        examples=[7200],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_names(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "cuda" in given and "accelerator" not in given:
+            given = dict(given)
+            given["accelerator"] = given.pop("cuda")
+        return given
+
+    @field_validator("destination")
+    @classmethod
+    def _is_repository(cls, text: str | None) -> str | None:
+        return text and _said(check_repository, text)
+
+    @field_validator("base_image")
+    @classmethod
+    def _is_image(cls, text: str | None) -> str | None:
+        return text and str(_said(ImageRef.parse, text)) and text
+
+    @field_validator("platform")
+    @classmethod
+    def _is_platform(cls, text: str | None) -> str | None:
+        return text and _said(check_platform, text)
+
+
+def _said(check: Any, text: str) -> Any:
+    try:
+        return check(text)
+    except Invalid as error:
+        raise ValueError(error.message) from error
+
+
+class EnvironmentSettings(_Section):
+    """The cloud that the agent acts in; its credentials are those of the surroundings."""
+
+    type: Literal["local", "aws", "gcp", "azure"] = Field(
+        default="local",
+        description="Which cloud; its identity is checked when the agent starts, and printed.",
+        examples=["aws"],
+    )
+    region: str | None = Field(
+        default=None,
+        description="The cloud's region, where it has one.",
+        examples=["eu-central-1"],
+    )
