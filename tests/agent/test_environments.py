@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runyard.agent.environments import Environment, Environments
-from runyard.agent.requirements import read_requirements
+from runyard.client.requirements import read_requirements
 from runyard.domain.errors import HostFault, Invalid, Rejected, Unavailable
 
 HOST = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}

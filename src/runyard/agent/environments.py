@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from runyard.agent.faults import uv_blames_host
-from runyard.agent.requirements import Requirements, read_requirements
+from runyard.client.requirements import Requirements, read_requirements
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.sources import check_runtime
 from runyard.host.commands import running

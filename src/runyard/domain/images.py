@@ -43,6 +43,7 @@ class Method(StrEnum):
     NONE = "none"
     REQUIREMENTS = "requirements"  # requirements.txt
     PROJECT = "project"  # [project] of pyproject.toml
+    UV_PROJECT = "uv-project"  # the same, with a [tool.uv] that says where packages come from
     UV_LOCK = "uv-lock"  # pyproject.toml with its uv.lock
     CONDA = "conda"  # environment.yml
     FROZEN = "frozen"  # requirements.frozen.txt, of a run that the job was made from
@@ -194,7 +195,8 @@ class Recipe:
     """What a Dockerfile is rendered from. `base` is pinned where that is possible.
 
     `mounts`: the builder mounts caches and secrets; `cache` is the name of the team's cache then.
-    `python` "" is the base's own. `secrets` as of `Plan`.
+    `python` "" is the base's own. `secrets` as of `Plan`. `directory` is where it starts, in the
+    job's files.
     """
 
     base: str
@@ -207,6 +209,7 @@ class Recipe:
     mounts: bool = False
     cache: str = ""
     secrets: tuple[str, ...] = ()
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

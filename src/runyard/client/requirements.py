@@ -32,11 +32,15 @@ _MOST_FILES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """`file` is what to install from; `texts` what decides the result; see above for `shared`."""
+    """`file` is what to install from; `texts` what decides the result; see above for `shared`.
+
+    `files` are those that the texts are of, by path in the directory.
+    """
 
     file: str
     texts: tuple[str, ...]
     shared: bool
+    files: tuple[str, ...] = ()
 
 
 def read_requirements(directory: Path) -> Requirements | None:
@@ -48,11 +52,24 @@ def read_requirements(directory: Path) -> Requirements | None:
     file = dependency_file(directory)
     if file is None:
         return None
-    if file == "pyproject.toml":
-        return _of_project(directory)
+    return _of_project(directory) if file == "pyproject.toml" else read_list(directory, file)
+
+
+def read_list(directory: Path, file: str, *, within: Path | None = None) -> Requirements:
+    """Return what a list of requirements in the directory asks for, with all that it includes.
+
+    It may include what lies in `within`, which is the directory itself if it is not given; `files`
+    are by path in that.
+
+    Raises:
+        Rejected: a file is named that is missing or lies outside.
+    """
+    root = Path(os.path.realpath(within or directory))
+    first = os.path.join(os.path.relpath(os.path.realpath(directory), root), file)
     read: dict[str, str] = {}
-    shared = _gather(Path(os.path.realpath(directory)), file, "", read)
-    return Requirements(file, tuple(f"{name}\n{read[name]}" for name in sorted(read)), shared)
+    shared = _gather(root, first, "", read)
+    names = tuple(sorted(read))
+    return Requirements(file, tuple(f"{name}\n{read[name]}" for name in names), shared, names)
 
 
 def _of_project(directory: Path) -> Requirements:
@@ -63,7 +80,7 @@ def _of_project(directory: Path) -> Requirements:
     listed = project_dependencies(directory) or []
     shared = "sources" not in tool and not any(_is_local(line) for line in listed)
     text = json.dumps([listed, tool], default=str, sort_keys=True)
-    return Requirements("pyproject.toml", (text,), shared)
+    return Requirements("pyproject.toml", (text,), shared, ("pyproject.toml",))
 
 
 def _gather(root: Path, file: str, named_in: str, read: dict[str, str]) -> bool:
