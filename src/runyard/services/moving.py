@@ -15,12 +15,13 @@ from typing import Final
 from runyard.domain import outcomes
 from runyard.domain.agents import Agent
 from runyard.domain.errors import Conflict, Invalid, RunyardError, StaleLease
-from runyard.domain.items import Failure, ItemState, LeaseToken
+from runyard.domain.items import Failure, Item, ItemState, LeaseToken
 from runyard.domain.outcomes import Outcome
 from runyard.domain.runs import RunState
 from runyard.domain.workloads import Handle, Observation, Phase
 from runyard.services import aside, following, leasing, secrets
 from runyard.services.call import Call
+from runyard.services.images import building
 from runyard.store import attempts, items
 from runyard.store.items import Pair
 from runyard.wire import agent as wire
@@ -31,7 +32,7 @@ MAX_DETAIL: Final = 64 << 10  # bytes of a failure's long form
 def move(call: Call, agent: Agent, moves: Sequence[wire.AnyMove]) -> list[wire.Moved]:
     """Make the moves in their order, each answered by itself: one bad token spoils no other."""
     before = items.locked(call.tx, [m.item_id for m in moves])
-    moving = _Moving(call, agent, before)
+    moving = _Moving(call, agent, before, moves)
     answers = [moving.one(m) for m in moves]
     moving.write(actor=f"agent {agent.name}")
     return [a if isinstance(a, wire.Moved) else a() for a in answers]
@@ -40,7 +41,9 @@ def move(call: Call, agent: Agent, moves: Sequence[wire.AnyMove]) -> list[wire.M
 class _Moving:
     """One batch of moves: decided on values one by one, written together."""
 
-    def __init__(self, call: Call, agent: Agent, before: dict[str, Pair]) -> None:
+    def __init__(
+        self, call: Call, agent: Agent, before: dict[str, Pair], moves: Sequence[wire.AnyMove]
+    ) -> None:
         self._call = call
         self._agent = agent
         self._before = before
@@ -50,6 +53,7 @@ class _Moving:
         self._seen: dict[str, tuple[str, int, Observation]] = {}
         self._tokens: dict[str, str] = {}
         self._secrets: dict[str, secrets.Given] = {}
+        self._builds = building.Builds(call, agent, moves, self._present)
 
     def one(self, m: wire.AnyMove) -> wire.Moved | Callable[[], wire.Moved]:
         try:
@@ -80,7 +84,20 @@ class _Moving:
                 items.warn(
                     self._call.tx, item.id, _text(m.stage, 16), _text(m.message), self._call.now
                 )
+            case wire.Build():
+                _need_claim(state)
+                return wire.Moved(may_build=self._builds.ask(pair, item, m))
+            case wire.Built():
+                _need_claim(state)
+                self._builds.built(item, m)
+            case wire.Use():
+                _need_claim(state)
+                self._builds.use(pair, item, m)
         return wire.Moved()
+
+    def _present(self, item_id: str) -> Item | None:
+        state = self._now.get(item_id)
+        return None if state is None else state.item
 
     def _claim(self, pair: Pair, state: Outcome) -> wire.Moved | Callable[[], wire.Moved]:
         if state.item.state is not ItemState.CLAIMED:
