@@ -38,6 +38,12 @@ def test_what_makes_another_command_of_it_is_told(over: Any, path: str) -> None:
     assert list(told(over)) == [path]
 
 
+def test_another_image_to_build_upon_is_told_and_a_rebuild_is_not() -> None:
+    builder = {"base_image": "other", "platform": "linux/arm64"}
+    assert list(told(builder=builder)) == ["builder.base_image", "builder.platform"]
+    assert not told(rebuild=True)  # of the same
+
+
 def test_arguments_are_a_command_where_an_image_only_suggests_one() -> None:
     assert list(told({"args": ["sh"]}, {"kind": "image"})) == ["overrides.args"]
     assert not told({"args": ["sh"]}, {"kind": "image", "entry_point": ["python"]})

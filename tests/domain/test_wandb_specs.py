@@ -45,13 +45,22 @@ def test_what_the_client_sends_is_a_spec_of_ours():
         {"cuda": None, "parameters": {}, "registry": {"url": "x"}, "queue": "q"},
         {"resource_args": {}},
         {"docker": {"docker_image": "busybox", "user_id": 1000}},
-        {"git": {"version": "main"}, "builder": {"type": "noop"}, "python_version": "3.11"},
+        {"git": {"version": "main"}, "builder": {}, "python_version": "3.11"},
     ],
 )
 def test_keys_of_the_client_s_own_are_left_out_not_refused(extra):
     read = ours({**IMAGE, **extra})
     LaunchSpec.parse(read)
     assert "secret" not in json.dumps(read)
+
+
+def test_how_its_image_is_built_is_kept_as_far_as_a_submission_may_say_it():
+    spec = LaunchSpec.parse(ours({**IMAGE, "builder": {"cuda": {"base_image": "nvidia/cuda"}}}))
+    assert spec.builder.accelerator == "nvidia/cuda"
+    assert LaunchSpec.parse(ours({**IMAGE, "rebuild": True})).rebuild
+    with pytest.raises(Invalid) as caught:
+        LaunchSpec.parse(ours({**IMAGE, "builder": {"type": "docker", "destination": "x"}}))
+    assert {v.path for v in caught.value.violations} == {"builder.type", "builder.destination"}
 
 
 def test_nulls_and_numbers_in_overrides_are_as_good_as_absent_and_as_text():
@@ -93,6 +102,17 @@ def test_an_item_s_spec_is_told_as_the_client_s_agent_reads_it():
     assert told["queue_entity"] == "team"
     assert "sweep_id" not in told
     assert "uri" not in told
+
+
+def test_what_is_said_of_building_is_told_where_the_client_s_agent_looks():
+    queue = {"base_image": "a", "cuda": {"base_image": "b"}, "type": "none", "secrets": {"x": "y"}}
+    spec = {**RESOLVED, "resource_args": {"local-container": {"cpus": 2, "builder": queue}}}
+    read = {"base_image": "a", "cuda": {"base_image": "b"}}
+    assert wandb_specs.told(spec)["resource_args"]["local-container"]["builder"] == read
+    own = {"base_image": "c", "platform": "linux/arm64"}
+    told = wandb_specs.told({**spec, "builder": own, "rebuild": True})
+    assert told["resource_args"]["local-container"] == {"cpus": 2, "builder": own}
+    assert LaunchSpec.parse(ours(told)).rebuild  # as its agent queues it again
 
 
 def test_a_job_is_told_by_its_name_not_by_its_image():

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from runyard.domain.access import Action
+from runyard.domain.building import secrets_named
 from runyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, RunyardError
 from runyard.domain.secrets import Stored, merged
 from runyard.server.sealing import KeyFile
@@ -217,6 +218,63 @@ def test_a_key_that_is_lost_is_said_when_a_secret_is_used(
     with pytest.raises(Conflict, match="keys are not on this server"):
         secret_store.put(yard.call(), "ann", "new", VALUE)
     assert yard.register().held[0].secrets is None
+
+
+# -- of builds ---------------------------------------------------------------------------
+
+
+BUILD = {"builder": {"secrets": {"pip.conf": "hf", "netrc": {"agent_env": "NETRC"}}}}
+
+
+def test_T14_a_build_gets_its_queues_secrets_apart_from_the_variables(
+    yard: Yard, keys: KeyFile
+) -> None:
+    secret_store.put(yard.call(), "ann", "hf", VALUE)
+    queues.edit(yard.call(), "ann", "q", config={**BUILD, "secrets": {"netrc": "hf"}}, policy=None)
+    yard.submit("r")
+    who = yard.register()
+    (held,) = yard.lease(who)
+    assert VALUE not in json.dumps(held.spec)
+    assert held.spec["build_secrets"] == {
+        "pip.conf": {"entity": "ann", "name": "hf"}, "netrc": {"agent_env": "NETRC"},
+    }  # fmt: skip
+    (answer,) = yard.move(who, wire.Claim(item_id=held.item_id, token=held.token))
+    assert answer.secrets == {"netrc": VALUE, "build:pip.conf": VALUE}
+
+
+def test_a_claim_brings_the_secrets_of_a_build_alone(yard: Yard, keys: KeyFile) -> None:
+    secret_store.put(yard.call(), "ann", "hf", VALUE)
+    queues.edit(yard.call(), "ann", "q", config=BUILD, policy=None)
+    yard.submit("r")
+    who = yard.register()
+    (held,) = yard.lease(who)
+    (answer,) = yard.move(who, wire.Claim(item_id=held.item_id, token=held.token))
+    assert answer.secrets == {"build:pip.conf": VALUE}
+
+
+def test_T14_secrets_of_builds_are_named_as_those_of_jobs_are(yard: Yard, keys: KeyFile) -> None:
+    yard.team("vision")
+    queues.create(
+        yard.call(), entity="vision", name="q", resource="local-container", config={}, policy={}
+    )
+    with pytest.raises(Invalid) as caught:
+        queues.edit(yard.call(), "vision", "q", config=BUILD)
+    assert [v.path for v in caught.value.violations] == ["builder.secrets.pip.conf"]
+    secret_store.put(yard.call(), "vision", "hf", VALUE)
+    queues.edit(yard.call(), "vision", "q", config=BUILD)
+    with pytest.raises(Conflict, match="named by 1 queues: q"):
+        secret_store.delete(yard.call(), "vision", "hf")
+
+
+def test_T14_who_may_not_write_secrets_names_none_for_builds(yard: Yard, keys: KeyFile) -> None:
+    yard.new_user("bob")
+    yard.team("vision", bob="member")
+    secret_store.put(yard.call(), "vision", "hf", VALUE)
+    owner = entity_id(yard, "vision")
+    refs = secrets_named(BUILD)
+    with pytest.raises(Forbidden):
+        secrets.check_queue(yard.call(yard.user("bob")), owner, "vision", refs)
+    secrets.check_queue(yard.call(yard.user("bob")), owner, "vision", refs, before=refs)
 
 
 # -- rotation ----------------------------------------------------------------------------

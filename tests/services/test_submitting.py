@@ -198,3 +198,65 @@ def test_a_queue_may_say_how_images_are_built(yard):
     (made,) = submit(yard, IMAGE)
 
     assert made.spec["resource_args"]["local-container"] == config
+
+
+def test_what_a_submission_says_of_building_stands_beside_the_queue_s(yard):
+    save(yard)
+    queue = {"accelerator": {"base_image": "nvidia/cuda"}}
+    queues.edit(yard.call(), "ann", "q", config={"builder": queue}, policy=None)
+    beside = {"local-container": {"builder": {"platform": "linux/arm64", "base_image": "a"}}}
+    (made,) = submit(
+        yard,
+        {
+            "job": "p/train",
+            "resource_args": beside,
+            "builder": {"base_image": "b"},
+            "rebuild": True,
+        },
+        dry_run=True,
+    )
+
+    assert made.spec["resource_args"]["local-container"] == {"builder": queue}
+    assert made.spec["builder"] == {"base_image": "b", "platform": "linux/arm64"}
+    assert made.spec["rebuild"] is True
+    (plain,) = submit(yard, {"job": "p/train"}, dry_run=True)
+    assert not {"builder", "rebuild"} & set(plain.spec)
+
+
+def test_T14_secrets_and_the_builder_itself_are_not_a_submission_s_to_choose(yard):
+    given = {"type": "none", "secrets": {"netrc": "n"}, "destination": "r.example.com/x"}
+    with pytest.raises(Invalid) as raised:
+        submit(yard, {**IMAGE, "builder": given})
+    assert {v.path for v in raised.value.violations} == {f"builder.{key}" for key in given}
+    with pytest.raises(Invalid) as raised:
+        submit(yard, {**IMAGE, "resource_args": {"local-container": {"builder": given}}})
+    assert {v.path for v in raised.value.violations} == {
+        f"resource_args.local-container.builder.{key}" for key in given
+    }
+
+
+def test_in_a_queue_with_a_template_only_its_admins_choose_how_to_build(yard):
+    yard.new_user("bob")
+    yard.team("vision", bob="member")
+    queues.create(
+        yard.call(), entity="vision", name="q", resource="local-container", policy={},
+        config={"cpus": "{{n}}"}, variables={"n": {"type": "integer", "default": 1}},
+    )  # fmt: skip
+    spec = {**IMAGE, "builder": {"base_image": "a"}}
+    with pytest.raises(Invalid) as raised:
+        submitting.submit(yard.call(yard.user("bob")), "vision", "q", [spec])
+    assert [v.path for v in raised.value.violations] == ["builder"]
+    (made,) = submitting.submit(yard.call(), "vision", "q", [spec])
+    assert made.spec["builder"] == {"base_image": "a"}
+    again = {**IMAGE, "rebuild": True}
+    (made,) = submitting.submit(yard.call(yard.user("bob")), "vision", "q", [again])
+    assert made.spec["rebuild"] is True
+
+
+@pytest.mark.parametrize("builder", [{"base_image": "b"}, {"cuda": {"base_image": "b"}}])
+def test_an_image_to_build_upon_is_one_that_the_queue_allows(yard, builder):
+    save(yard)
+    queues.edit(yard.call(), "ann", "q", config=None, policy={"images": ["a*"]})
+    with pytest.raises(Invalid, match="'b' is not on the queue's list"):
+        submit(yard, {"job": "p/train", "builder": builder})
+    submit(yard, {"job": "p/train", "builder": {"base_image": "abc"}})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from runyard.domain import secrets
@@ -21,6 +21,11 @@ KEY: Final = "builder"
 _NONE: Final = ("none", "noop")
 _SUBMITTERS: Final = ("base_image", "accelerator", "cuda", "platform", "packages")
 _QUEUES: Final = ("type", "secrets", *_SUBMITTERS)
+# In the peer's settings of an agent, where they belong; its documents show some in queues too.
+_AGENTS: Final = (
+    "destination", "uri", "build-context-store", "build-job-name", "secret-name", "secret-key",
+    "kaniko-image", "kaniko-config", "user_id", "insecure_registries", "timeout_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,30 @@ class BuildOptions:
     packages: Packages | None = None
     secrets: secrets.Refs = field(default_factory=dict)
 
+    def over(self, below: BuildOptions) -> BuildOptions:
+        """Return a submission's options laid over others; `below` keeps what these do not say.
+
+        An image of either kind takes the place of both below it.
+        """
+        own = self.base_image or self.accelerator
+        return replace(
+            below,
+            base_image=self.base_image if own else below.base_image,
+            accelerator=self.accelerator if own else below.accelerator,
+            platform=self.platform or below.platform,
+            packages=self.packages or below.packages,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a submission can say of these, in one spelling."""
+        said = {
+            "base_image": self.base_image,
+            "accelerator": {"base_image": self.accelerator} if self.accelerator else None,
+            "platform": self.platform,
+            "packages": self.packages.value if self.packages else None,
+        }
+        return {key: value for key, value in said.items() if value}
+
 
 def parse_options(
     given: Any, *, path: str = KEY, of_queue: bool, kubernetes: bool = False
@@ -53,6 +82,9 @@ def parse_options(
     known = _QUEUES if of_queue else _SUBMITTERS
     wrong = [Violation(f"{path}.{key}", _unknown(key, known)) for key in given if key not in known]
     images = {"base_image": given.get("base_image")}
+    if given.get("accelerator") and given.get("cuda"):
+        told = "is the older name of `accelerator`; give one of them"
+        wrong.append(Violation(f"{path}.cuda", told))
     for key in ("accelerator", "cuda"):
         block = given.get(key)
         if block is None:
@@ -75,22 +107,40 @@ def parse_options(
             wrong.append(Violation(f"{path}.platform", error.message))
     if packages := given.get("packages"):
         try:
-            options["packages"] = Packages(packages)
+            options["packages"] = Packages(str(packages))
         except ValueError:
             wrong.append(Violation(f"{path}.packages", "is strict or lenient"))
-    if of_queue and given.get("type") is not None and given["type"] not in _NONE:
+    is_none = isinstance(given.get("type"), str) and given["type"] in _NONE
+    if of_queue and given.get("type") is not None and not is_none:
         told = "only 'none' may be said here; which builder it is, the agent's settings say"
         wrong.append(Violation(f"{path}.type", told))
     if of_queue and given.get("secrets"):
         try:
-            options["secrets"] = secrets.parse_refs(
+            options["secrets"] = secrets.parse_build_refs(
                 given["secrets"], path=f"{path}.secrets", kubernetes=kubernetes
             )
         except Invalid as error:
             wrong += error.violations
     if wrong:
         raise Invalid("the builder's options are not valid", violations=wrong)
-    return BuildOptions(builds=given.get("type") not in _NONE, **options)
+    return BuildOptions(builds=not is_none, **options)
+
+
+def secrets_named(config: Mapping[str, Any], *, kubernetes: bool = False) -> dict[str, secrets.Ref]:
+    """Return every secret that a queue's configuration names, by the path where it does.
+
+    Raises:
+        Invalid: with a violation per reference that is none.
+    """
+    builder = config.get(KEY)
+    builds = builder.get("secrets") if isinstance(builder, Mapping) else None
+    refs, _ = secrets.split(config, kubernetes=kubernetes)
+    path = f"{KEY}.secrets"
+    build_refs = secrets.parse_build_refs(builds or {}, path=path, kubernetes=kubernetes)
+    return {
+        **{f"{secrets.KEY}.{variable}": ref for variable, ref in refs.items()},
+        **{f"{path}.{name}": ref for name, ref in build_refs.items()},
+    }
 
 
 def _image(text: Any) -> str:
@@ -109,5 +159,7 @@ def _spelled(given: Mapping[str, Any]) -> str:
 def _unknown(key: Any, known: tuple[str, ...]) -> str:
     if key in _QUEUES:
         return "only a queue's own configuration may say this"
+    if key in _AGENTS:
+        return "is the agent's to say: how and where images are built is in its own settings"
     near = difflib.get_close_matches(str(key), known, n=1)
     return "unknown key" + (f"; did you mean {near[0]}?" if near else "")

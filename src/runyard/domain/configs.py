@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from runyard.domain import secrets, volumes
+from runyard.domain import building, secrets, volumes
 from runyard.domain.docker_options import GRANTABLE, check_docker_options, gpus_wanted
 from runyard.domain.errors import Invalid, Violation
 from runyard.domain.queues import Resource
 from runyard.domain.templates import Value, Variables, check_template, fill
 from runyard.domain.variables import parse_env_list
 
-OURS: Final = ("builder", secrets.KEY)
+OURS: Final = (building.KEY, secrets.KEY)
 _PROCESS_KEYS: Final = ("env", "gpus", "volumes")
 _MOST_TRIES: Final = 100  # values of one variable that are tried when an admin writes a template
 
@@ -32,6 +32,12 @@ def faults(resource: Resource, config: Mapping[str, Any]) -> list[Violation]:
     if secrets.KEY in config:
         try:
             secrets.split(config, kubernetes=resource is Resource.KUBERNETES)
+        except Invalid as error:
+            found += error.violations
+    if building.KEY in config:
+        kubernetes = resource is Resource.KUBERNETES
+        try:
+            building.parse_options(config[building.KEY], of_queue=True, kubernetes=kubernetes)
         except Invalid as error:
             found += error.violations
     if resource in (Resource.LOCAL_CONTAINER, Resource.LOCAL_PROCESS):

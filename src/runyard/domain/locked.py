@@ -30,6 +30,10 @@ def changes_of(spec: Mapping[str, Any]) -> list[Violation]:
         told = "would take the place of the image's own command, since the job names no entry point"
         found.append(Violation("overrides.args", told))
     found += [Violation(f"overrides.{key}", told) for key, told in _WHERE.items() if over.get(key)]
+    found += [
+        Violation(f"builder.{key}", "would build another image")
+        for key in spec.get("builder") or ()
+    ]
     resource = spec["resource"]
     found += [
         Violation(f"resource_args.{resource}.{key}", "is not as the queue has it")

@@ -17,10 +17,13 @@ from typing import Any, Final
 from runyard.domain.errors import Invalid, Rejected, Violation
 
 KEY: Final = "secrets"  # reserved in every queue's configuration
+BUILD_KEY: Final = "build_secrets"  # of an item: what its queue lends to the build of its image
+BUILD: Final = "build:"  # before the id of such a secret, where it stands beside variables
 MAX_BYTES: Final = 64 << 10  # of one value
 MAX_REFS: Final = 64  # in one configuration or job
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_MOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KUBERNETES: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 # What Runyard itself says to a program, and what decides which program runs or how it is loaded.
 _PREFIXES: Final = ("WANDB_", "RUNYARD_", "LD_", "DYLD_", "PYTHON")
@@ -110,6 +113,20 @@ def parse_refs(given: Any, *, path: str = KEY, kubernetes: bool = False) -> Refs
     return refs
 
 
+def parse_build_refs(given: Any, *, path: str, kubernetes: bool = False) -> Refs:
+    """Read the secrets of a queue's builds: the ids that a step mounts them by, with references.
+
+    Raises:
+        Invalid: with a violation per mistake.
+    """
+    refs, wrong = _parsed(
+        given, path, lambda value: _ref(value, kubernetes=kubernetes), fault=_mount_fault
+    )
+    if wrong:
+        raise Invalid("the references to secrets are not valid", violations=wrong)
+    return refs
+
+
 def job_ref_faults(given: Any, *, path: str = "source.secrets") -> list[Violation]:
     """Return what is wrong with a job's references: variables to names in the store."""
     return _parsed(given, path, _stored)[1]
@@ -158,9 +175,22 @@ def merged(
     return {variable: ref.to_json() for variable, ref in asked.items()}
 
 
+def for_builds(queue: Refs, *, queue_entity: str) -> dict[str, dict[str, Any]]:
+    """Return what an item carries of its queue's build secrets, by their ids, ready for JSON."""
+    return {
+        name: (Stored(ref.name, queue_entity) if isinstance(ref, Stored) else ref).to_json()
+        for name, ref in queue.items()
+    }
+
+
 def of_spec(spec: Mapping[str, Any]) -> dict[str, Ref]:
     """Return the references that an item carries."""
     return {variable: _carried(ref) for variable, ref in (spec.get(KEY) or {}).items()}
+
+
+def of_build(spec: Mapping[str, Any]) -> dict[str, Ref]:
+    """Return the references of an item's build, by `build:<id>`: no variable is named so."""
+    return {BUILD + name: _carried(ref) for name, ref in (spec.get(BUILD_KEY) or {}).items()}
 
 
 def resolved(
@@ -199,8 +229,26 @@ def resolved(
     return values
 
 
+def _variable_fault(name: Any) -> str:
+    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+        return "is no variable name: letters, digits and _ only, 128 at most"
+    if name.upper() in _RESERVED or name.upper().startswith(_PREFIXES):
+        return "may not be set by a secret: Runyard, or the program's loader, decides it"
+    return ""
+
+
+def _mount_fault(name: Any) -> str:
+    if not isinstance(name, str) or not _MOUNT.fullmatch(name):
+        return "is no id of a mount: letters, digits, '-', '_' and '.', 64 at most"
+    return ""
+
+
 def _parsed(
-    given: Any, path: str, read: Callable[[Any], Ref]
+    given: Any,
+    path: str,
+    read: Callable[[Any], Ref],
+    *,
+    fault: Callable[[Any], str] = _variable_fault,
 ) -> tuple[dict[str, Ref], list[Violation]]:
     if not isinstance(given, Mapping):
         return {}, [Violation(path, 'maps variables to secrets: {"HF_TOKEN": "hf-token"}')]
@@ -209,21 +257,13 @@ def _parsed(
         wrong.append(Violation(path, f"{len(given)} variables; {MAX_REFS} at most"))
     refs = {}
     for variable, value in given.items():
-        if fault := _variable_fault(variable):
-            wrong.append(Violation(f"{path}.{variable}", fault))
+        if told := fault(variable):
+            wrong.append(Violation(f"{path}.{variable}", told))
         try:
             refs[variable] = read(value)
         except ValueError as error:
             wrong.append(Violation(f"{path}.{variable}", str(error)))
     return refs, wrong
-
-
-def _variable_fault(name: Any) -> str:
-    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-        return "is no variable name: letters, digits and _ only, 128 at most"
-    if name.upper() in _RESERVED or name.upper().startswith(_PREFIXES):
-        return "may not be set by a secret: Runyard, or the program's loader, decides it"
-    return ""
 
 
 def _ref(value: Any, *, kubernetes: bool) -> Ref:

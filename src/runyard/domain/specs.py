@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from runyard.domain import building
+from runyard.domain.building import BuildOptions
 from runyard.domain.errors import Invalid, Violation
 from runyard.domain.jobs import JobVersion, Source, SourceKind
 from runyard.domain.queues import Queue, Resource
@@ -22,7 +24,7 @@ KEYS: Final = (
     "entity", "project", "job", "docker", "name", "run_id", "author", "resource",
     "resource_args", "overrides", "git", "builder", "queue", "queue_entity", "priority",
     "additional_services", "python_version", "sweep_id", "template_variables", "policy", "hold",
-    "uri",
+    "uri", "rebuild",
 )  # fmt: skip
 OVERRIDES: Final = (
     "args", "run_config", "entry_point", "entrypoint", "artifacts", "files", "dockerfile",
@@ -66,6 +68,8 @@ class LaunchSpec:
     sweep_id: str | None = None
     hold: bool = False
     scheduler: bool = False
+    builder: BuildOptions = field(default_factory=BuildOptions)
+    rebuild: bool = False
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> LaunchSpec:
@@ -100,8 +104,14 @@ class LaunchSpec:
         for key in ("template_variables", "policy"):
             if not isinstance(data.get(key), Mapping | None):
                 wrong.append(Violation(key, "is a mapping"))
-        if not isinstance(data.get("hold"), bool | None):
-            wrong.append(Violation("hold", "is true or false"))
+        for key in ("hold", "rebuild"):
+            if not isinstance(data.get(key), bool | None):
+                wrong.append(Violation(key, "is true or false"))
+        builder = BuildOptions()
+        try:
+            builder = building.parse_options(data.get("builder") or {}, of_queue=False)
+        except Invalid as error:
+            wrong += error.violations
         overrides = _overrides(data.get("overrides") or {}, wrong)
         if alone and (overrides.entry_point or ())[:2] != _SCHEDULER:
             told = f"begins with {' '.join(_SCHEDULER)!r} where there is no job"
@@ -126,6 +136,8 @@ class LaunchSpec:
             hold=bool(data.get("hold")),
             scheduler=scheduler,
             sweep_id=data.get("sweep_id"),
+            builder=builder,
+            rebuild=bool(data.get("rebuild")),
         )
 
 
@@ -189,6 +201,10 @@ def resolve(
     }
     if spec.scheduler:
         resolved["uri"] = SCHEDULER_URI
+    if config.builder:
+        resolved["builder"] = dict(config.builder)
+    if spec.rebuild:
+        resolved["rebuild"] = True
     if config.template is not None:
         resolved["template"] = config.template
     if config.laid_over:
@@ -203,13 +219,14 @@ class Settled:
     """
     The resource's configuration as it will be. With a template: what it was filled from, so that
     the agent can fill it again. What the submission laid over it, and which keys became other
-    than the queue's.
+    than the queue's. `builder` is what the submission says of building, apart from the queue's.
     """
 
     filled: dict[str, Any]
     template: dict[str, Any] | None = None
     laid_over: Mapping[str, Any] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
+    builder: Mapping[str, Any] = field(default_factory=dict)
 
 
 def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
@@ -222,6 +239,8 @@ def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
     """
     wrong: list[Violation] = []
     given: dict[str, Any] = {}
+    if queue.is_locked and not may_change and spec.builder != BuildOptions():
+        wrong.append(Violation(building.KEY, _locked(queue)))
     for name, settings in spec.resource_args.items():
         if not _is_resource(name, queue.resource):
             told = f"does not apply to a {queue.resource} queue"
@@ -236,6 +255,16 @@ def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
             values = chosen(queue.variables, spec.template_variables)
         except Invalid as error:
             wrong += error.violations
+    builder = spec.builder
+    try:
+        # The peer's place for it. Laid over the queue's option by option, not key by key.
+        path = f"resource_args.{queue.resource}.{building.KEY}"
+        beside = building.parse_options(
+            given.pop(building.KEY, None) or {}, path=path, of_queue=False
+        )
+        builder = builder.over(beside)
+    except Invalid as error:
+        wrong += error.violations
     if wrong:
         raise Invalid("the submission does not fit its queue", violations=wrong)
     template = None
@@ -249,7 +278,7 @@ def settle(spec: LaunchSpec, queue: Queue, *, may_change: bool) -> Settled:
         own = fill(queue.config, values)
     merged = merge(own, given)
     changed = tuple(key for key in given if key not in own or merged[key] != own[key])
-    return Settled(merged, template, given, changed)
+    return Settled(merged, template, given, changed, builder.to_json())
 
 
 def check_template_of(spec: Mapping[str, Any]) -> None:

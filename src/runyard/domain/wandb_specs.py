@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runyard.domain import building
 from runyard.domain.errors import Invalid, TooMuch, Violation
 from runyard.domain.jobs import SourceKind
 from runyard.domain.queues import Resource
@@ -27,11 +28,13 @@ PRIORITIES_OFF: Final = "DISABLED"
 
 _LONGEST: Final = 2 * MAX_SPEC_BYTES  # of a text, whatever is in it
 # What the client means for itself: where it sends the spec, and what it says beside it.
-_NOT_OURS: Final = frozenset({"queue", "queue_entity", "git", "builder", "python_version"})
+_NOT_OURS: Final = frozenset({"queue", "queue_entity", "git", "python_version"})
 _OURS: Final = tuple(key for key in KEYS if key not in _NOT_OURS)
 _UNSAID: Final[tuple[Any, ...]] = (None, "", {}, [])
 # Reserved in our configurations; not for the resource, and unknown to other agents.
-_OUR_CONFIG: Final = ("secrets",)
+_OUR_CONFIG: Final = ("secrets", building.KEY)
+_OUR_BUILDER: Final = ("secrets", "type")
+_BASES: Final = ("base_image", "accelerator", "cuda")
 
 
 def read_json(text: str, what: str) -> dict[str, Any]:
@@ -116,6 +119,8 @@ def told(spec: Mapping[str, Any], *, requeues: int = 0, run_key: str = "") -> di
     if spec["source"].get("kind") == SourceKind.COMMAND:  # the client's agent runs it by itself
         resource, settings = Resource.LOCAL_PROCESS.value, {}
     config = {key: value for key, value in settings.items() if key not in _OUR_CONFIG}
+    if builder := _builder(settings.get(building.KEY) or {}, spec.get(building.KEY) or {}):
+        config[building.KEY] = builder
     image = spec["source"].get("image") if spec["job"] is None else None
     found: dict[str, Any] = {
         "entity": spec["entity"],
@@ -133,13 +138,21 @@ def told(spec: Mapping[str, Any], *, requeues: int = 0, run_key: str = "") -> di
     }
     if spec.get("sweep_id"):
         found["sweep_id"] = spec["sweep_id"]
-    if spec.get("uri"):
-        found["uri"] = spec["uri"]
+    for key in ("uri", "rebuild"):
+        if spec.get(key):
+            found[key] = spec[key]
     if requeues:
         found[RESUMES] = requeues
     if run_key:
         found[RUN_KEY] = run_key
     return found
+
+
+def _builder(queues: Any, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what both say of building, in the one place where the client's agent looks for it."""
+    hidden = {*_OUR_BUILDER, *(_BASES if any(key in own for key in _BASES) else ())}
+    kept = queues if isinstance(queues, Mapping) else {}
+    return {**{key: value for key, value in kept.items() if key not in hidden}, **own}
 
 
 _ALWAYS: Final = ("args", "run_config")

@@ -19,6 +19,7 @@ from runyard.domain.items import Item, ItemState, Parked
 from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import PRIORITIES, Queue, priority_of
 from runyard.domain.runs import RunState
+from runyard.domain.secrets import BUILD_KEY, KEY
 from runyard.domain.specs import merge
 from runyard.services import following, queues, runs, submitting, transfers
 from runyard.services.call import Call
@@ -31,7 +32,7 @@ from runyard.store.items import Pair
 MOST: Final = 200  # items of one request: it is one transaction
 VERBS: Final = ("hold", "release", "priority", "move", "cancel", "retry")
 _RETRIED: Final = (
-    "entity", "project", "name", "job", "overrides", "sweep_id",
+    "entity", "project", "name", "job", "overrides", "sweep_id", "builder", "rebuild",
 )  # fmt: skip
 
 
@@ -240,7 +241,8 @@ def _fits(call: Call, pair: Pair, to: Queue) -> None:
             hint="cancel it and submit it to the other queue",
         )
     # An item takes its queue's secrets along; whose agents get them is not a member's choice (T14).
-    has_secrets = any(not ref.get("by_job") for ref in pair.spec.get("secrets", {}).values())
+    refs = [*pair.spec.get(KEY, {}).values(), *pair.spec.get(BUILD_KEY, {}).values()]
+    has_secrets = any(not ref.get("by_job") for ref in refs)
     if has_secrets and not call.actor.may(Action.EDIT_QUEUES, to.entity_id):
         raise Forbidden(
             "the item has secrets of its queue, which stay there: only an admin moves it",

@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict, Unpack
 
 from runyard.domain import outcomes
 from runyard.domain.access import Action
+from runyard.domain.building import secrets_named
 from runyard.domain.configs import template_faults
 from runyard.domain.errors import Conflict, Invalid, NotFound, Violation
 from runyard.domain.items import QueueId
@@ -21,7 +22,7 @@ from runyard.domain.queues import (
     check_queue_name,
     parse_links,
 )
-from runyard.domain.secrets import Refs, split
+from runyard.domain.secrets import Refs
 from runyard.domain.templates import check_template, parse_variables
 from runyard.services import audit, secrets, turns
 from runyard.services.call import Call
@@ -181,7 +182,7 @@ def edit(call: Call, entity: str, name: str, **settings: Unpack[Settings]) -> Qu
 
 
 def _refs(queue: Queue) -> Refs:
-    return split(queue.config, kubernetes=queue.resource is Resource.KUBERNETES)[0]
+    return secrets_named(queue.config, kubernetes=queue.resource is Resource.KUBERNETES)
 
 
 def _half_life(queue: Queue) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from runyard.domain import building
 from runyard.domain import secrets as domain
 from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, Invalid, TooMuch
@@ -167,8 +168,11 @@ def _write(
 def _queues_with(call: Call, entity_id: str, name: str) -> list[str]:
     found = []
     for row in secrets.queue_configs(call.tx, entity_id):
-        given = from_text(row["config"]).get(domain.KEY)
-        if isinstance(given, Mapping) and name in given.values():
+        config = from_text(row["config"])
+        builder = config.get(building.KEY)
+        blocks = (config, builder if isinstance(builder, Mapping) else {})
+        given = [block.get(domain.KEY) for block in blocks]
+        if any(isinstance(refs, Mapping) and name in refs.values() for refs in given):
             found.append(row["name"])
     return found
 

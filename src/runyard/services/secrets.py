@@ -33,7 +33,7 @@ Given = dict[str, str] | RunyardError | None
 def check_queue(
     call: Call, entity_id: str, entity: str, refs: Refs, *, before: Refs | None = None
 ) -> None:
-    """Pass if a queue of the entity may have these references.
+    """Pass if a queue of the entity may have these references, by the path of each.
 
     Naming a secret that the queue did not name hands it to whoever may submit there, so that
     takes the permission to write secrets, beside the one to edit queues (T14, T19).
@@ -44,13 +44,13 @@ def check_queue(
     new = {ref for ref in refs.values() if ref not in set((before or {}).values())}
     if new:
         call.actor.need(Action.MANAGE_SECRETS, entity_id, entity, f"user or team {entity!r}")
-    stored = {v: ref.name for v, ref in refs.items() if isinstance(ref, Stored)}
+    stored = {path: ref.name for path, ref in refs.items() if isinstance(ref, Stored)}
     if not stored:
         return
     known = secrets.names(call.tx, entity_id)
     wrong = [
-        Violation(f"{domain.KEY}.{variable}", unknown(entity, name, known).message)
-        for variable, name in stored.items()
+        Violation(path, unknown(entity, name, known).message)
+        for path, name in stored.items()
         if name not in known
     ]
     if wrong:
@@ -83,6 +83,8 @@ def check_job(call: Call, entity_id: str, entity: str, wanted: Mapping[str, str]
 
 def values_for(call: Call, specs: Sequence[Mapping[str, Any]]) -> list[Given]:
     """Return, for each item's spec, what its references stand for: variables and values.
+
+    Those of its image's build stand beside them, as `build:<id>`.
 
     None is an item without references to the store. An error takes the place of the values of
     an item whose secrets cannot be had: the others are not to suffer for it.
@@ -146,9 +148,9 @@ def about(entity_id: str, name: str, version: int) -> bytes:
 
 
 def _stored_refs(spec: Mapping[str, Any]) -> dict[str, Stored]:
-    if not spec.get(domain.KEY):
+    if not spec.get(domain.KEY) and not spec.get(domain.BUILD_KEY):
         return {}
-    refs = domain.of_spec(spec)
+    refs = {**domain.of_spec(spec), **domain.of_build(spec)}
     return {variable: ref for variable, ref in refs.items() if isinstance(ref, Stored)}
 
 

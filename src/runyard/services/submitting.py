@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from runyard.domain import configs, outcomes
+from runyard.domain import building, configs, outcomes
 from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, Gathered, Invalid, TooMuch, Violation
 from runyard.domain.items import Item, ItemId, ItemState, RunId
@@ -20,7 +20,14 @@ from runyard.domain.jobs import JobRef, JobVersion
 from runyard.domain.policy import QueuePolicy
 from runyard.domain.queues import DEFAULT_QUEUE, Mode, Queue, Resource, priority_of
 from runyard.domain.runs import Run, RunState
-from runyard.domain.secrets import KEY, merged, split, submission_faults
+from runyard.domain.secrets import (
+    BUILD_KEY,
+    KEY,
+    for_builds,
+    merged,
+    split,
+    submission_faults,
+)
 from runyard.domain.sharing import Place
 from runyard.domain.sources import check_entry_point, check_image
 from runyard.domain.specs import MAX_SPEC_BYTES, LaunchSpec, resolve, settle
@@ -113,6 +120,13 @@ class _Batch:
             return {}
         of_queue, _ = split(config, kubernetes=self.queue.resource is Resource.KUBERNETES)
         return merged(of_queue, of_job, queue_entity=self.queue.entity, run_entity=entity)
+
+    def build_secrets(self, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what the item carries for the build of its image: its queue's references."""
+        kubernetes = self.queue.resource is Resource.KUBERNETES
+        given = config.get(building.KEY) or {}
+        options = building.parse_options(given, of_queue=True, kubernetes=kubernetes)
+        return for_builds(options.secrets, queue_entity=self.queue.entity)
 
     def check_config(self, config: Mapping[str, Any], *, changed: bool) -> None:
         """Check a merged configuration; the queue's own, unchanged, is checked once."""
@@ -258,7 +272,9 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
     )  # fmt: skip
     _check_program(resolved, policy)
     if refs := batch.secrets(config.filled, job, entity):
-        resolved["secrets"] = refs
+        resolved[KEY] = refs
+    if refs := batch.build_secrets(config.filled):
+        resolved[BUILD_KEY] = refs
     item = Item(
         id=ItemId(item_id),
         queue_id=queue.id,
@@ -290,11 +306,14 @@ def _new_item(batch: _Batch, data: Mapping[str, Any], pinned_agent: str | None) 
 
 def _check_program(spec: Mapping[str, Any], policy: QueuePolicy) -> None:
     """Check what will run, whoever of job and submission said it."""
-    source, over = spec["source"], spec["overrides"]
-    for field in ("image", "base_image"):
-        if source.get(field) and not policy.allows_image(source[field]):
+    source, over, builder = spec["source"], spec["overrides"], spec.get("builder") or {}
+    accelerator = (builder.get("accelerator") or {}).get("base_image")
+    for image in (
+        source.get("image"), source.get("base_image"), builder.get("base_image"), accelerator,
+    ):  # fmt: skip
+        if image and not policy.allows_image(image):
             raise Invalid(
-                f"image {source[field]!r} is not on the queue's list: {', '.join(policy.images)}",
+                f"image {image!r} is not on the queue's list: {', '.join(policy.images)}",
                 hint="choose another image, or ask an admin to add it to the policy's `images`",
             )
     if source.get("image"):

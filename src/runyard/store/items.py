@@ -60,7 +60,7 @@ class Pair:
     @property
     def secret_spec(self) -> dict[str, Any]:
         """The spec as far as references to secrets go; most have none, and are not read for it."""
-        return self.spec if '"secrets"' in self.spec_text else {}
+        return self.spec if 'secrets"' in self.spec_text else {}  # a variable's or a build's
 
 
 PAIRS: Final = (

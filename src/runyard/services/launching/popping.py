@@ -20,6 +20,7 @@ from runyard.domain.errors import NotFound
 from runyard.domain.items import Failure, ItemState, Lease, Stage
 from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import Mode, Resource
+from runyard.domain.secrets import BUILD_KEY, KEY
 from runyard.services import following, leasing
 from runyard.services.call import Call
 from runyard.services.launching import agents
@@ -85,7 +86,8 @@ def pop(call: Call, entity: str | None, queue: str, agent_id: str) -> Popped | N
 def _can_run(pair: Pair) -> bool:
     """Whether the client's agent could run it: it would print secrets, and knows no Slurm."""
     spec = pair.spec
-    return not spec.get("secrets") and spec["resource"] != Resource.SLURM
+    has_secrets = spec.get(KEY) or spec.get(BUILD_KEY)
+    return not has_secrets and spec["resource"] != Resource.SLURM
 
 
 def ack(call: Call, text: str, run_name: str) -> bool:
