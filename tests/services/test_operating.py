@@ -104,13 +104,14 @@ def test_T9_moving_is_no_way_around_a_template(yard: Yard) -> None:
         do(lab, lab.ada, other, "move", queue="gpu")
 
 
-def test_T14_a_queues_secrets_do_not_move_to_another_queues_agents(yard: Yard) -> None:
+@pytest.mark.parametrize("key", ["secrets", "build_secrets"])
+def test_T14_a_queues_secrets_do_not_move_to_another_queues_agents(yard: Yard, key: str) -> None:
     lab = Lab(yard)
     lab.queue("other")
     (item,) = lab.submit(lab.ada)
     pair = items.locked(yard.tx, [item])[item]
     refs = {"HF_TOKEN": {"entity": "lab", "name": "hf"}}
-    spec = to_text({**pair.spec, "secrets": refs})
+    spec = to_text({**pair.spec, key: refs})
     items.relocate(yard.tx, pair.item, pair.item.queue_id, spec)
     with pytest.raises(Forbidden, match="secrets of its queue"):
         do(lab, lab.ada, item, "move", queue="other")
