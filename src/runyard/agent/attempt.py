@@ -25,9 +25,10 @@ from runyard.agent.faults import Fault, fault_of
 from runyard.agent.logs import Log, ship
 from runyard.agent.masking import Mask, spellings
 from runyard.agent.patience import Patience
-from runyard.agent.rendering import Draft, NeedsBuilder, completed, draft
+from runyard.agent.rendering import Draft, completed, draft
 from runyard.agent.telling import MAX_DETAIL, Teller
 from runyard.agent.workspace import Note
+from runyard.builders.none import NeedsBuilder
 from runyard.domain.errors import RunyardError, StaleLease, Unavailable
 from runyard.domain.items import Stage
 from runyard.domain.workloads import Handle, Observation, Phase, Workload

@@ -1,23 +1,35 @@
 """
 From an item's resolved spec to a workload: pure, so that it can be checked before any claim.
 
-`draft` is everything that the item and the agent's settings say. What only the attempt brings is
-laid over it by `completed`: the fetched files, the Python environment, the secrets, the GPUs.
+`draft` is everything that the item and the agent's settings say. Where an image has to be built
+or found, it is made once more when there is one. What only the attempt brings is laid over it by
+`completed`: the fetched files, the Python environment, the secrets, the GPUs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, Final
 
+from runyard.agent.planning import (
+    Builds,
+    Wish,
+    check_image,
+    is_built,
+    mounted_image,
+    options_of,
+    wish_for,
+)
+from runyard.domain import building
 from runyard.domain.docker_options import Gpus, gpus_wanted
 from runyard.domain.environment import program_environment
 from runyard.domain.errors import Invalid, Rejected
+from runyard.domain.images import HOME, Login
 from runyard.domain.jobs import Source, SourceKind
 from runyard.domain.locked import changes_of
 from runyard.domain.macros import fill
-from runyard.domain.policy import QueuePolicy
 from runyard.domain.secrets import KEY, of_spec, resolved
 from runyard.domain.specs import check_template_of
 from runyard.domain.volumes import PRESETS, Volume, granted, taken_out
@@ -27,7 +39,6 @@ from runyard.wire.agent import Held
 
 Given = Mapping[str, str] | None  # what a claim brought; None before it
 CODE: Final = "/mnt/wandb"  # where a container finds the job's files; the peer's place
-DEFAULT_PYTHON: Final = "3.11"
 # A fixed text; what the job says comes to it as arguments, and is never part of a script.
 _INSTALL: Final = (
     'python -m pip install --disable-pip-version-check --no-cache-dir -r "$0" && exec "$@"'
@@ -48,9 +59,24 @@ class Grants:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """One that was built for the item, or found. `run` is what a resource is told to run.
+
+    `home` is where it has the job's files, empty if its own Dockerfile decides that; with such a
+    one, `entry_point` may be another way to say the job's.
+    """
+
+    run: str
+    home: str = HOME
+    entry_point: tuple[str, ...] | None = None
+    login: Login | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """
     `installs`: whether the container's image was our choice, so that it lacks the packages.
+    `wish` is set where the image is still to be had; the workload names its repository then.
     `find` gives the values of the item's secrets, from what the claim brings.
     """
 
@@ -58,69 +84,112 @@ class Draft:
     source: Source
     gpus: Gpus
     installs: bool = False
+    wish: Wish | None = None
     find: Callable[[Given], dict[str, str]] = field(default=lambda _: {}, repr=False)
 
 
-def draft(held: Held, capabilities: Capabilities, grants: Grants, *, base_url: str) -> Draft:
+def draft(
+    held: Held,
+    capabilities: Capabilities,
+    grants: Grants,
+    *,
+    base_url: str,
+    builds: Builds | None = None,
+    image: Image | None = None,
+) -> Draft:
     """Return what can be known of a workload before its item is claimed.
+
+    `image` is what became of the wish of an earlier draft of the item.
 
     Raises:
         Rejected: the spec makes no workload here; the message says what to mend.
     """
-    spec, source = held.spec, _source(held.spec)
+    spec, source, builds = held.spec, _source(held.spec), builds or Builds()
     _look_again(spec)
     if grants.secure:
         _check_unchanged(spec)
     config = dict(spec["resource_args"][spec["resource"]])
-    builder = config.pop("builder", None) or {}
+    options = options_of(spec, config.pop(building.KEY, None))
     config.pop(KEY, None)  # the item carries them apart, merged
     find = _finder(spec, grants)
     find(None)  # what this agent cannot provide, it should say before it claims the item
-    image, installs = None, False
+    name, installs, builds_it = None, False, False
     if capabilities.needs_image:
-        image, installs = _image(spec, source, builder)
-        _check_image(image, held.images)
+        builds_it = is_built(source, options, builds, host_bound=capabilities.host_bound)
+        if builds_it:
+            name = image.run if image else builds.repository
+        else:
+            name, installs = mounted_image(spec, source, options, builds.settings)
+            check_image(name, held.images)
     macros = {
         "project_name": spec["project"],
         "entity_name": spec["entity"],
         "run_id": spec["run_id"],
         "run_name": spec.get("name") or spec["run_id"],
-        "image_uri": image or "",
+        "image_uri": name or "",
         "author": spec["author"],
     }
     config = fill(config, macros, grants.environment, grants.macros)
     mounts: tuple[Mount, ...] = ()
     if capabilities.takes_volumes:
         config, mounts = _volumes(config, grants, spec["queue"], capabilities.needs_image)
-    over = spec["overrides"]
-    entry_point = over.get("entry_point")
-    entry_point = tuple(source.entry_point if entry_point is None else entry_point)
-    if not entry_point and source.kind is not SourceKind.IMAGE:
+    gpus = _gpus(config) if capabilities.takes_gpus else 0
+    entry_point, wish = _entry_point(spec, source), None
+    if builds_it and image is None:
+        wish = wish_for(
+            spec, source, options, builds,
+            entry_point=entry_point, gpus=bool(gpus), images=held.images,
+        )  # fmt: skip
+    has_own = source.kind is SourceKind.IMAGE or (
+        builds_it and (not image.home if image else _names_dockerfile(spec, source))
+    )
+    if not entry_point and not has_own:
         raise Rejected(
             "the job names no entry point, so there is no command to run",
             hint='give one: runyard launch -E "python train.py" …',
         )
+    if image is not None and image.entry_point is not None:
+        entry_point = image.entry_point
     workload = Workload(
         key=held.key,
         entry_point=entry_point,
-        args=tuple(over["args"]),
+        args=tuple(spec["overrides"]["args"]),
         env=program_environment(
             spec,
             base_url=base_url,
             item_id=held.item_id,
             attempt=held.attempt,
             requeues=held.requeues,
-            image=image,
+            image=name,
             longest=capabilities.max_env_bytes,
         ),
-        image=image,
+        image=name,
         config=config,
-        working_dir=over.get("working_dir") or source.build_context,
+        working_dir=_working_dir(spec, source, image if builds_it else None),
         labels={**grants.labels, "runyard.run-id": str(spec["run_id"])},
         mounts=mounts,
+        login=image.login if image else None,
     )
-    gpus = _gpus(config) if capabilities.takes_gpus else 0
-    return Draft(workload, source, gpus, installs, find)
+    return Draft(workload, source, gpus, installs, wish, find)
+
+
+def _entry_point(spec: Mapping[str, Any], source: Source) -> tuple[str, ...]:
+    given = spec["overrides"].get("entry_point")
+    return tuple(source.entry_point if given is None else given)
+
+
+def _names_dockerfile(spec: Mapping[str, Any], source: Source) -> bool:
+    return bool(spec["overrides"].get("dockerfile") or source.dockerfile)
+
+
+def _working_dir(spec: Mapping[str, Any], source: Source, image: Image | None) -> str:
+    """Return where the command starts: in the job's files, or from the root of its own image."""
+    given = str(spec["overrides"].get("working_dir") or "")
+    if image is None:
+        return given or source.build_context
+    if not image.home:
+        return given
+    return PurePosixPath(image.home.lstrip("/"), given or source.build_context).as_posix()
 
 
 def _look_again(spec: Mapping[str, Any]) -> None:
@@ -142,14 +211,6 @@ def _check_unchanged(spec: Mapping[str, Any]) -> None:
             + "; ".join(map(str, faults)),
             violations=faults,
             hint="submit it without these, or ask an admin to make them the queue's own",
-        )
-
-
-def _check_image(image: str | None, patterns: Sequence[str]) -> None:
-    if image is not None and not QueuePolicy(images=tuple(patterns)).allows_image(image):
-        raise Rejected(
-            f"image {image!r} is not on the queue's list: {', '.join(patterns)}",
-            hint="choose another image, or ask an admin to add it to the policy's `images`",
         )
 
 
@@ -212,27 +273,6 @@ def _source(spec: Mapping[str, Any]) -> Source:
             f"{error.message}: {'; '.join(map(str, error.violations))}",
             hint="update this agent: the server knows kinds of jobs that it does not",
         ) from error
-
-
-def _image(spec: Mapping[str, Any], source: Source, builder: Mapping[str, Any]) -> tuple[str, bool]:
-    """Return the image to run and whether it is a bare one that we chose."""
-    if source.kind is SourceKind.IMAGE:
-        return source.image, False
-    dockerfile = spec["overrides"].get("dockerfile") or source.dockerfile
-    if dockerfile:
-        raise NeedsBuilder(
-            f"the job names a Dockerfile ({dockerfile}), and this version builds no images",
-            hint="build and push the image yourself, then: runyard launch -d IMAGE …; or leave "
-            "the Dockerfile out, and the code runs in a base image",
-        )
-    given = source.base_image or builder.get("base_image")
-    if given:
-        return str(given), False
-    return f"python:{source.runtime or DEFAULT_PYTHON}-slim", True
-
-
-class NeedsBuilder(Rejected):
-    """The item's image would have to be built."""
 
 
 def _gpus(config: Mapping[str, Any]) -> Gpus:
