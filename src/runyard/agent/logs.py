@@ -49,9 +49,12 @@ class LogCourier:
         self._room = asyncio.Event()
         self._unsent = 0
 
-    def open(self, item_id: str, token: str, offset: int) -> Log:
-        """Begin to send an attempt's output at byte `offset`; end with `Log.close`."""
-        log = Log(self, item_id, token, offset)
+    def open(self, item_id: str, token: str, offset: int, *, stage: str = "") -> Log:
+        """Begin to send an attempt's output at byte `offset`; end with `Log.close`.
+
+        `stage`: of what came before the workload, as of `LogChunk`.
+        """
+        log = Log(self, item_id, token, offset, stage)
         self._logs[log] = None
         return log
 
@@ -120,10 +123,13 @@ class Log:
     does nothing, and the reader goes on from `resume`.
     """
 
-    def __init__(self, courier: LogCourier, item_id: str, token: str, offset: int) -> None:
+    def __init__(
+        self, courier: LogCourier, item_id: str, token: str, offset: int, stage: str = ""
+    ) -> None:
         self.sent = self.acked = offset
         self.rewound = False
         self._courier, self._item_id, self._token = courier, item_id, token
+        self._stage = stage
         self._pending: list[bytes] = []
         self._pending_size = 0
         self._last_taken = float("-inf")
@@ -185,7 +191,9 @@ class Log:
         offset = self.sent - len(whole)
         self._pending, self._pending_size = ([rest] if rest else []), len(rest)
         self._last_taken = asyncio.get_running_loop().time()
-        return LogChunk(item_id=self._item_id, token=self._token, offset=offset, data=data)
+        return LogChunk(
+            item_id=self._item_id, token=self._token, offset=offset, data=data, stage=self._stage
+        )
 
     def answered(self, chunk: LogChunk, result: Logged) -> None:
         """Note what the server said of a chunk. For the courier."""

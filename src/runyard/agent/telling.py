@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -21,14 +22,18 @@ from runyard.domain.items import Stage
 from runyard.domain.workloads import Handle, Observation
 from runyard.wire.agent import (
     AnyMove,
+    Build,
+    Built,
     Claim,
     Fail,
     HandleData,
     Held,
     Keep,
+    MayBuild,
     Moved,
     Observe,
     Release,
+    Use,
     Warn,
 )
 
@@ -36,6 +41,16 @@ logger = structlog.get_logger(__name__)
 
 TELL_AFTER: Final = 0.02  # seconds
 MAX_DETAIL: Final = 64 << 10  # characters of a failure's traceback or log
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where an image is or will be; the fields are those of `wire.agent.Build`."""
+
+    place: str
+    repository: str
+    tag: str
+    about: dict[str, str] = field(default_factory=dict)
 
 
 class Teller:
@@ -63,6 +78,66 @@ class Teller:
     async def release(self) -> None:
         """Give the item back."""
         await self._courier.move(Release(item_id=self._item_id, token=self._token))
+
+    async def may_build(self, slot: Slot, *, missing: bool, waits: bool) -> MayBuild:
+        """Ask whether this item is to build an image; see `MayBuild` for the answers.
+
+        Raises:
+            StaleLease: the item is not ours.
+        """
+        move = Build(
+            item_id=self._item_id,
+            token=self._token,
+            place=slot.place,
+            repository=slot.repository,
+            tag=slot.tag,
+            missing=missing,
+            waits=waits,
+            about=slot.about,
+        )
+        answer = (await self._courier.move(move)).may_build
+        if answer is None:
+            raise RunyardError("the server did not say whether the image may be built")
+        return answer
+
+    async def built(self, slot: Slot, *, digest: str = "", size: int = 0, error: str = "") -> None:
+        """Tell how a build has ended that was allowed. With neither digest nor error nothing was
+        built, and the next who asks may.
+
+        Raises:
+            StaleLease: the item is not ours.
+        """
+        await self._courier.move(
+            Built(
+                item_id=self._item_id,
+                token=self._token,
+                place=slot.place,
+                repository=slot.repository,
+                tag=slot.tag,
+                digest=digest,
+                size=size,
+                error=self.masked(error),
+            )
+        )
+
+    async def use(self, slot: Slot, digest: str) -> None:
+        """Tell which image is about to run.
+
+        Raises:
+            StaleLease: the item is not ours.
+            Conflict: it may not be used any more.
+        """
+        await self._courier.move(
+            Use(
+                item_id=self._item_id,
+                token=self._token,
+                place=slot.place,
+                repository=slot.repository,
+                tag=slot.tag,
+                digest=digest,
+                about=slot.about,
+            )
+        )
 
     async def end(self, final: Observation) -> None:
         """Report the last observation, in place of all news before it.
