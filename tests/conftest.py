@@ -49,6 +49,7 @@ class PostgresPool:
         database.close()
         with self._connection(self._template) as connection:
             self._schema = _schema_of(connection)
+            self._revision = connection.execute(text("SELECT * FROM alembic_version")).scalar()
 
     def url_of(self, name: str) -> str:
         return make_url(self._url).set(database=name).render_as_string(False)
@@ -74,6 +75,8 @@ class PostgresPool:
                 some = " UNION ALL ".join(f"(SELECT '{t}' FROM {t} LIMIT 1)" for t in tables)
                 for (table,) in connection.execute(text(some)).all():
                     connection.execute(text(f"DELETE FROM {table}"))
+                revision = f"UPDATE alembic_version SET version_num = '{self._revision}'"
+                connection.execute(text(revision))
         if is_same:
             self._free.append(name)
         else:
