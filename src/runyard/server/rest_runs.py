@@ -16,7 +16,7 @@ from runyard.server.shapes import Now
 from runyard.services import explaining, runs
 from runyard.services.call import Call
 from runyard.store import queues as queue_rows
-from runyard.store import views
+from runyard.store import stage_logs, views
 from runyard.store.db import Row
 from runyard.wire import rest
 
@@ -165,4 +165,5 @@ def _words(text: str | None) -> list[str]:
 def _now(call: Call, rows: Sequence[Row]) -> Now:
     waiting = {r["queue_id"] for r in rows if r["state"] == "PENDING"}
     counts = queue_rows.counts(call.tx, sorted(waiting), call.now)
-    return Now(call.now, {queue for queue, (_, _, agents) in counts.items() if agents})
+    printed = stage_logs.sizes(call.tx, [r["id"] for r in rows if r["attempt"]])
+    return Now(call.now, {queue for queue, (_, _, agents) in counts.items() if agents}, printed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,10 +23,16 @@ from runyard.wire import rest
 
 
 class Now:
-    """What the shown status depends on beside the row: the time, and which queues are served."""
+    """What is shown depends on beside the row: the time, which queues are served, and how much
+    the stages of items have printed."""
 
-    def __init__(self, at: datetime, served: Collection[str] = ()) -> None:
-        self._at, self._served = at, served
+    def __init__(
+        self,
+        at: datetime,
+        served: Collection[str] = (),
+        printed: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
+        self._at, self._served, self._printed = at, served, printed or {}
 
     def status(self, row: Row) -> Shown:
         seen = at_or_none(row["agent_seen_at"])
@@ -81,6 +87,7 @@ class Now:
             "exit_code": row["exit_code"],
             "reason": row["reason"],
             "failure": _failure(row),
+            "stage_logs": dict(self._printed.get(row["id"], {})),
         }
 
     def run(self, row: Row) -> rest.RunOut:
@@ -111,6 +118,7 @@ class Now:
             stop_requested_at=at_or_none(row["stop_requested_at"]),
             log_bytes=row["log_size"],
             log_truncated=row["log_truncated"],
+            stage_logs=dict(self._printed.get(row["id"], {})),
         )
 
 

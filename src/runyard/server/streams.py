@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Header, Path, Query, Request
@@ -40,6 +40,13 @@ from runyard.wire import rest
 
 T = TypeVar("T")
 Named = Annotated[str, Path(max_length=128)]
+Offset = Annotated[int, Query(ge=0, le=2**62, description="First byte to return.")]
+MostBytes = Annotated[int | None, Query(ge=1, description="Most bytes to return; default: all.")]
+Follow = Annotated[bool, Query(description="Wait for more, until the run has ended or is silent.")]
+StageName = Annotated[
+    Literal["", "fetch", "build"],
+    Query(description="Output of this stage, before the program ran; default: the program's own."),
+]
 
 KEEP_ALIVE: Final = 10.0  # seconds of silence before a comment is sent
 LOG_SILENCE: Final = 30.0  # seconds: a silent log ends, since text has no comments; ask again
@@ -130,6 +137,14 @@ class Stream(StreamingResponse):
 
 
 @dataclass(frozen=True, slots=True)
+class _LogName:
+    """Whose output: a run's by entity, project and name, or one of its stages'."""
+
+    place: tuple[str, str, str]
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Log:
     run: RunId
     size: int
@@ -150,22 +165,39 @@ def add(app: FastAPI, follower: Follower) -> None:
         project: Named,
         run: Named,
         request: Request,
-        offset: Annotated[int, Query(ge=0, le=2**62, description="First byte to return.")] = 0,
-        limit_bytes: Annotated[
-            int | None, Query(ge=1, description="Most bytes to return; default: all.")
-        ] = None,
-        follow: Annotated[
-            bool, Query(description="Wait for more, until the run has ended or is silent.")
-        ] = False,
+        offset: Offset = 0,
+        limit_bytes: MostBytes = None,
+        follow: Follow = False,
+        stage: StageName = "",
     ) -> Response:
-        """Return output from a byte on. `X-Runyard-Log-Size` is how much there was at the start."""
+        """Return output from a byte on. `X-Runyard-Log-Size` is how much there was at the start.
+
+        A stage's output is followed until the program runs, or the run has ended.
+        """
         watch = follower.watch(request)
-        place = (entity, project, run)
-        first = await watch.look(lambda call: _read(call, place, offset))
-        end = None if limit_bytes is None else offset + limit_bytes
-        pieces = _log_pieces(follower, watch, place, first, offset, end, follow=follow)
-        headers = {"X-Runyard-Log-Size": str(first.size)}
-        return Stream(follower, watch.actor, pieces, "text/plain; charset=utf-8", headers)
+        log = _LogName((entity, project, run), stage)
+        return await _log_stream(follower, watch, log, offset, limit_bytes, follow=follow)
+
+    @app.get(
+        "/api/v1/items/{item_id}/logs",
+        tags=["items"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    @opens(Kind.USER, lasting=True)
+    async def read_item_log(
+        item_id: Named,
+        request: Request,
+        offset: Offset = 0,
+        limit_bytes: MostBytes = None,
+        follow: Follow = False,
+        stage: StageName = "",
+    ) -> Response:
+        """Return output of an item's run, as the run's own route does."""
+        watch = follower.watch(request)
+        place = await watch.look(lambda call: runs.item_place(call, item_id))
+        log = _LogName(place, stage)
+        return await _log_stream(follower, watch, log, offset, limit_bytes, follow=follow)
 
     @app.get(
         "/api/v1/runs/{entity}/{project}/{run}/events",
@@ -183,6 +215,7 @@ def add(app: FastAPI, follower: Follower) -> None:
             int | None,
             Query(ge=0, le=2**62, description="Send output too, from this byte on."),
         ] = None,
+        stage: StageName = "",
         last_event_id: Annotated[int | None, Header(ge=0, le=2**62)] = None,
     ) -> Response:
         """Follow a run: `run` when it changes, `log` (base64, id = next byte), at last `end`."""
@@ -191,7 +224,10 @@ def add(app: FastAPI, follower: Follower) -> None:
         await watch.look(lambda call: look(call, *place))
         offset = last_event_id if last_event_id is not None else log_offset
         return Stream(
-            follower, watch.actor, _run_events(follower, watch, place, offset), "text/event-stream"
+            follower,
+            watch.actor,
+            _run_events(follower, watch, _LogName(place, stage), offset),
+            "text/event-stream",
         )
 
     @app.get(
@@ -224,18 +260,37 @@ def add(app: FastAPI, follower: Follower) -> None:
         return Stream(follower, watch.actor, events, "text/event-stream")
 
 
-def _read(call: Call, place: tuple[str, str, str], offset: int) -> _Log:
-    row = runs.get_run(call, *place)
-    run = RunId(row["run_pk"])
-    is_over = RunState(row["run_state"]).is_final
+def _read(call: Call, name: _LogName, offset: int) -> _Log:
+    row = runs.get_run(call, *name.place)
+    run, state = RunId(row["run_pk"]), RunState(row["run_state"])
+    if name.stage:
+        size, data = runs.read_stage_log(call, row["id"], name.stage, offset)
+        # A stage is over when the program runs, though an attempt to come may have it again.
+        return _Log(run, size, state.is_final or state is RunState.RUNNING, data)
     data = runs.read_log(call, run, offset) if offset < row["log_size"] else b""
-    return _Log(run, row["log_size"], is_over, data)
+    return _Log(run, row["log_size"], state.is_final, data)
+
+
+async def _log_stream(
+    follower: Follower,
+    watch: Watch,
+    name: _LogName,
+    offset: int,
+    limit_bytes: int | None,
+    *,
+    follow: bool,
+) -> Stream:
+    first = await watch.look(lambda call: _read(call, name, offset))
+    end = None if limit_bytes is None else offset + limit_bytes
+    pieces = _log_pieces(follower, watch, name, first, offset, end, follow=follow)
+    headers = {"X-Runyard-Log-Size": str(first.size)}
+    return Stream(follower, watch.actor, pieces, "text/plain; charset=utf-8", headers)
 
 
 async def _log_pieces(
     follower: Follower,
     watch: Watch,
-    place: tuple[str, str, str],
+    name: _LogName,
     log: _Log,
     offset: int,
     end: int | None,
@@ -252,14 +307,15 @@ async def _log_pieces(
                 return
             if end is not None and offset >= end:
                 return
-            log = await watch.look(partial(_read, place=place, offset=offset))
+            log = await watch.look(partial(_read, name=name, offset=offset))
 
 
 async def _run_events(
-    follower: Follower, watch: Watch, place: tuple[str, str, str], offset: int | None
+    follower: Follower, watch: Watch, name: _LogName, offset: int | None
 ) -> AsyncIterator[bytes]:
     def see(call: Call) -> tuple[rest.RunOut, _Log]:
-        return look(call, *place), _read(call, place, 2**62 if offset is None else offset)
+        log = _read(call, name, 2**62 if offset is None else offset)
+        return look(call, *name.place), log
 
     run, log = await watch.look(see)
     last: rest.RunOut | None = None
@@ -275,7 +331,7 @@ async def _run_events(
                 offset += len(data)
                 yield _event("log", body, offset)
                 continue
-            if log.is_over:
+            if RunState(run.state).is_final:
                 yield _event("end", b"{}")
                 return
             if watch.closing:
@@ -285,8 +341,8 @@ async def _run_events(
 
 
 def _significant(run: rest.RunOut | None) -> object:
-    """What of a run is worth an event: everything but the size of its log."""
-    return run and run.model_copy(update={"log_bytes": 0})
+    """What of a run is worth an event: everything but the sizes of its logs."""
+    return run and run.model_copy(update={"log_bytes": 0, "stage_logs": {}})
 
 
 async def _item_events(

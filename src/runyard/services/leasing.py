@@ -10,7 +10,7 @@ given to another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -24,16 +24,18 @@ from runyard.domain.items import (
     Lease,
     LeaseToken,
     QueueId,
+    Stage,
 )
 from runyard.domain.outcomes import Outcome
 from runyard.domain.queues import Mode
 from runyard.services import choosing, following, secrets
 from runyard.services.call import RUN_PREFIX, Call, token_hash
-from runyard.store import accounts, agents, attempts, items, waiting
+from runyard.store import accounts, agents, attempts, items, stage_logs, waiting
 from runyard.store.items import Pair
 from runyard.wire import agent as wire
 
 MAX_DETAIL: Final = 64 << 10  # bytes of a failure's long form
+Printed = Mapping[str, Mapping[str, int]]  # bytes of each stage's log, by item
 _LOOKED_AT: Final = 50  # items, for one that fits an agent which cannot run everything
 
 
@@ -55,7 +57,8 @@ def lease(
                 taken += _lease_from(call, agent_id, agent_name, queue, room)
         if at_most == n or len(taken) == n:
             break
-    return [_held(pair) for pair in taken]
+    printed = _printed(call, taken)
+    return [_held(pair, printed) for pair in taken]
 
 
 def _lease_from(
@@ -118,15 +121,13 @@ def adopt(call: Call, agent_id: AgentId, agent_name: str) -> list[wire.Held]:
             moves.append((p, Outcome(p.item.adopted(lease), p.run)))
     items.save(call.tx, moves, now=call.now, actor=f"agent {agent_name}")
     following.after(call, moves)
-    return [
-        _adopted(call, replace(p, item=o.item))
-        for p, o in moves
-        if o.item.state is ItemState.CLAIMED
-    ]
+    claims = [replace(p, item=o.item) for p, o in moves if o.item.state is ItemState.CLAIMED]
+    printed = _printed(call, claims)
+    return [_adopted(call, pair, printed) for pair in claims]
 
 
-def _adopted(call: Call, pair: Pair) -> wire.Held:
-    held = _held(pair)
+def _adopted(call: Call, pair: Pair, printed: Printed) -> wire.Held:
+    held = _held(pair, printed)
     row = attempts.get(call.tx, pair.item.id, pair.item.attempt)
     assert row is not None  # a claim opens its attempt
     handle = attempts.handle_of(row)
@@ -154,7 +155,12 @@ def renew(call: Call, agent_id: AgentId, holding: Sequence[str]) -> wire.Polled:
     )
 
 
-def _held(pair: Pair) -> wire.Held:
+def _printed(call: Call, pairs: Sequence[Pair]) -> Printed:
+    """Return how much is there of the logs of stages; what comes to its first agent has none."""
+    return stage_logs.sizes(call.tx, [p.item.id for p in pairs if p.item.attempt > 0])
+
+
+def _held(pair: Pair, printed: Printed) -> wire.Held:
     item = pair.item
     assert item.lease is not None
     claimed = item.state is ItemState.CLAIMED
@@ -171,6 +177,7 @@ def _held(pair: Pair) -> wire.Held:
         stop_grace_s=pair.policy.stop_grace,
         start_timeout_s=pair.policy.start_timeout,
         images=list(pair.policy.images),
+        build_log_size=printed.get(item.id, {}).get(Stage.BUILD, 0),
     )
 
 

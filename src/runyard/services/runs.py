@@ -9,9 +9,10 @@ from runyard.domain.access import Action, Actor
 from runyard.domain.errors import Conflict, Invalid, NotFound, RunyardError, StaleLease
 from runyard.domain.items import AgentId, ItemState, LeaseToken, RunId
 from runyard.domain.runs import RunState
-from runyard.services import following, queues
+from runyard.services import following, queues, stage_logs
 from runyard.services.call import Call
 from runyard.store import accounts, attempts, items, logs, views
+from runyard.store import stage_logs as stage_log_rows
 from runyard.store.db import Row
 from runyard.wire import agent as wire
 
@@ -158,7 +159,8 @@ def _by(call: Call, what: str, why: str) -> str:
 def append_logs(
     call: Call, agent_id: AgentId, chunks: Sequence[wire.LogChunk], *, at_most: int
 ) -> list[wire.Logged]:
-    """Take output of items the agent holds. Return how much of each attempt's is here now.
+    """Take output of items the agent holds. Return how much of each attempt's, or of each stage's
+    through all attempts, is here now.
 
     What came before is skipped, what leaves a gap is not taken: the agent goes on from the
     size it is told. A run's log is cut at `at_most` bytes; the agent is not held up by that.
@@ -184,12 +186,15 @@ class _Writing:
         self._sizes: dict[RunId, int] = {}
         self._cut: dict[RunId, bool] = {}
         self._chunks: list[tuple[RunId, int, bytes]] = []
+        self._stages = stage_logs.Writing(call, at_most)
 
     def take(self, agent_id: AgentId, chunk: wire.LogChunk) -> wire.Logged:
         pair = self._pairs.get(chunk.item_id)
         if pair is None:
             raise StaleLease(f"no item {chunk.item_id}")
-        pair.item.held_by(agent_id, LeaseToken(chunk.token), self._call.now)
+        item = pair.item.held_by(agent_id, LeaseToken(chunk.token), self._call.now)
+        if chunk.stage:
+            return self._stages.take(item, chunk)
         run, base = pair.run.id, self._base(pair)
         size = self._sizes[run]
         skip = size - (base + chunk.offset)
@@ -197,10 +202,9 @@ class _Writing:
             return wire.Logged(size=chunk.offset + len(chunk.data))
         if skip < 0:  # a gap
             return wire.Logged(size=size - base)
-        data = chunk.data[skip:]
-        room = self._at_most - size
-        if len(data) > room:
-            data, self._cut[run] = data[: max(0, room)] + logs.cut_note(self._at_most), True
+        data, self._cut[run] = logs.fitted(
+            chunk.data, skip=skip, room=self._at_most - size, at_most=self._at_most
+        )
         if data:
             self._chunks.append((run, size, data))
             self._sizes[run] = size + len(data)
@@ -220,6 +224,7 @@ class _Writing:
         return self._bases[item_id]
 
     def write(self) -> None:
+        self._stages.write()
         grown = {run for run, _, _ in self._chunks}
         if not grown:
             return
@@ -229,11 +234,36 @@ class _Writing:
             self._call.tx.announce(f"run:{run}")
 
 
+def item_place(call: Call, item_id: str) -> tuple[str, str, str]:
+    """Return entity, project and name of an item's run, by which its output is read.
+
+    Raises:
+        NotFound: no such item, or a run that the caller may not see.
+    """
+    row = get_item(call, item_id)
+    if not _may_see_run(call.actor, row):
+        raise NotFound(f"no output of item {item_id!r} that you may see")
+    return row["target"], row["project"], row["run_name"]
+
+
 def read_log(call: Call, run: RunId, offset: int) -> bytes:
     """Return output from `offset`: some 2 MB at most. The caller has checked the right to see."""
     if offset < 0:
         raise Invalid(f"offset: {offset} is below 0")
     return logs.read(call.tx, run, offset)
+
+
+def read_stage_log(call: Call, item_id: str | None, stage: str, offset: int) -> tuple[int, bytes]:
+    """Return how much a stage of an item has printed, and some MB of it from `offset` on.
+
+    The caller has checked the right to see; a run that was never submitted has no item.
+    """
+    stage_logs.check_stage(stage)
+    there = stage_log_rows.sizes(call.tx, [item_id]) if item_id else {}
+    size = there.get(item_id or "", {}).get(stage, 0)
+    if item_id is None or offset >= size:
+        return size, b""
+    return size, stage_log_rows.read(call.tx, item_id, stage, offset)
 
 
 def events(

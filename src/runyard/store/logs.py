@@ -59,6 +59,14 @@ def cut_note(at_most: int) -> bytes:
     return f"\n[log cut here: over {at_most} bytes]\n".encode()
 
 
+def fitted(data: bytes, *, skip: int, room: int, at_most: int) -> tuple[bytes, bool]:
+    """Return what of `data` is new and has room, and whether the log is cut behind it."""
+    data = data[skip:]
+    if len(data) <= room:
+        return data, False
+    return data[: max(0, room)] + cut_note(at_most), True
+
+
 def read(tx: Tx, run_id: RunId, offset: int) -> bytes:
     """Return output from byte `offset` on: some 2 MB at most, empty at the end."""
     rows = tx.all(_FROM, {"run": run_id, "offset": offset, "chunks": _CHUNKS_A_READ})

@@ -156,6 +156,8 @@ class EventOut(Out):
 
 
 class ItemOut(Out):
+    """`stage_logs`: bytes of what was printed before the program ran, by stage: fetch, build."""
+
     id: str
     queue: str
     queue_entity: str
@@ -180,6 +182,7 @@ class ItemOut(Out):
     exit_code: int | None
     reason: str
     failure: FailureOut | None
+    stage_logs: dict[str, int] = {}
 
 
 class WaitingOut(Out):
@@ -221,6 +224,7 @@ class RunOut(Out):
     stop_requested_at: datetime | None
     log_bytes: int
     log_truncated: bool = False
+    stage_logs: dict[str, int] = {}
     summary: dict[str, Any] = {}
     notes: str = ""
     tags: list[str] = []
