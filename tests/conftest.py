@@ -75,6 +75,9 @@ class PostgresPool:
                 some = " UNION ALL ".join(f"(SELECT '{t}' FROM {t} LIMIT 1)" for t in tables)
                 for (table,) in connection.execute(text(some)).all():
                     connection.execute(text(f"DELETE FROM {table}"))
+                for row in self._schema:
+                    if row[2] == "S":
+                        connection.execute(text(f"ALTER SEQUENCE {row[1]} RESTART"))
                 revision = f"UPDATE alembic_version SET version_num = '{self._revision}'"
                 connection.execute(text(revision))
         if is_same:
