@@ -39,6 +39,7 @@ class Run:
     exit_code: int | None = None
     reason: str = ""
     log: bytes = b""
+    built: bytes = b""  # what the build of its image has printed
     started: bool = False
     priority: int = 2
     held: str = ""  # why
@@ -63,6 +64,7 @@ class Run:
             reason=self.reason,
             stop_requested_at=None,
             log_bytes=len(self.log),
+            stage_logs={"build": len(self.built)} if self.built else {},
         )
 
     @property
@@ -423,10 +425,13 @@ def _handler(double: Double) -> type[BaseHTTPRequestHandler]:
 
         def log(self, run: Run, request: Request) -> None:
             offset, left = int(request.query.get("offset", 0)), double.cut_log_after
+            builds = request.query.get("stage") == "build"
             write = self.chunks("application/octet-stream")
             while True:
                 with double.changed:
                     data, over = run.log[offset:], run.over
+                    if builds:
+                        data, over = run.built[offset:], run.over or run.state == "running"
                     if not data and not over and "follow" in request.query:
                         double.changed.wait(double.keep_alive_s)
                         continue

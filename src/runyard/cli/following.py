@@ -1,5 +1,5 @@
 """
-Staying with a run: its log on stdout, its states on stderr, its exit code as ours.
+Staying with a run: its log on stdout, its states and builds on stderr, its exit code as ours.
 
 The run does not depend on who watches it: an interrupt ends the watching only.
 """
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from runyard.cli import build_output
 from runyard.cli.edge import INTERRUPTED
 from runyard.cli.output import print_model, say
 from runyard.client import follow as following
@@ -37,13 +38,15 @@ def follow(
 ) -> int:
     """Print the log until the run has ended; return the exit code for it.
 
-    With `as_json` the log goes to stderr, and the ended run is printed as JSON. An interrupt
-    leaves the run alone; one that runs `here`, by an agent of our own, is stopped by it.
+    Until its program runs, what the build of its image prints is shown on stderr. With `as_json`
+    the log goes to stderr, and the ended run is printed as JSON. An interrupt leaves the run
+    alone; one that runs `here`, by an agent of our own, is stopped by it.
     """
     path = f"{run.entity}/{run.project}/{run.run_id}"
     states = _States(api, run, here=here)
     try:
-        offset = _log(api, run, offset, raw=raw, to_stderr=as_json)
+        build_output.show(api, run)
+        _log(api, run, offset, raw=raw, to_stderr=as_json)
         ended = following.wait(api, run)
     except KeyboardInterrupt:
         states.quiet()
@@ -56,6 +59,8 @@ def follow(
     states.end(ended)
     if ended.log_truncated:
         say(f"note: the server kept the first {ended.log_bytes:,} bytes of the log")
+    if not ended.log_bytes and (where := build_output.where(ended)):
+        say(f"The build's log: {where}")
     if as_json:
         print_model(ended)
     return exit_code(ended)
@@ -74,12 +79,11 @@ def exit_code(run: RunOut) -> int:
     return 1 if failed_with_zero else min(run.exit_code, 255)
 
 
-def write(chunks: Iterator[bytes], *, raw: bool, to_stderr: bool = False) -> int:
-    """Print output as it comes; return how many bytes it was."""
+def write(chunks: Iterator[bytes], *, raw: bool, to_stderr: bool = False) -> None:
+    """Print output as it comes."""
     stream = sys.stderr if to_stderr else sys.stdout
-    size, plain = 0, Printable()
+    plain = Printable()
     for chunk in chunks:
-        size += len(chunk)
         if raw:
             stream.buffer.write(chunk)
         else:
@@ -87,12 +91,10 @@ def write(chunks: Iterator[bytes], *, raw: bool, to_stderr: bool = False) -> int
         stream.flush()
     stream.write(plain.rest())
     stream.flush()
-    return size
 
 
-def _log(api: Api, run: RunRef, offset: int, *, raw: bool, to_stderr: bool) -> int:
-    chunks = following.log(api, run, offset=offset, follow=True)
-    return offset + write(chunks, raw=raw, to_stderr=to_stderr)
+def _log(api: Api, run: RunRef, offset: int, *, raw: bool, to_stderr: bool) -> None:
+    write(following.log(api, run, offset=offset, follow=True), raw=raw, to_stderr=to_stderr)
 
 
 def _stop(api: Api, run: RunRef) -> int:

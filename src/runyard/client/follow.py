@@ -19,6 +19,7 @@ from runyard.wire.rest import RunOut, RunRef
 _BREATH: Final = 0.2  # seconds before asking again, where a stream ended and the run did not
 _TAIL_STEP: Final = 1 << 16  # bytes
 _NEWLINE: Final = 0x0A
+BUILD: Final = "build"  # the stage whose output is kept apart from the program's own
 _KEEP_ALIVE_CHECK: Final = 5.0  # seconds: under the interval in which servers send comments
 
 
@@ -26,13 +27,25 @@ def is_over(run: RunOut) -> bool:
     return RunState(run.state).is_final
 
 
-def log(api: Api, run: RunRef, *, offset: int = 0, follow: bool = False) -> Iterator[bytes]:
-    """Yield the run's output from `offset` on; with `follow`, until the run has ended."""
+def is_past(run: RunOut, stage: str) -> bool:
+    """Whether a stage is over, or with "" the run itself: nothing more will be printed."""
+    return is_over(run) or bool(stage and RunState(run.state) is RunState.RUNNING)
+
+
+def size(run: RunOut, stage: str = "") -> int:
+    """Return how many bytes the run has printed, or before it a stage."""
+    return run.stage_logs.get(stage, 0) if stage else run.log_bytes
+
+
+def log(
+    api: Api, run: RunRef, *, offset: int = 0, follow: bool = False, stage: str = ""
+) -> Iterator[bytes]:
+    """Yield output from `offset` on, the run's or a stage's; with `follow`, until that is over."""
     patience = Patience(PATIENCE)
     while True:
         before = offset
         try:
-            params = {"offset": offset, "follow": follow or None}
+            params = {"offset": offset, "follow": follow or None, "stage": stage or None}
             with api.transport.stream(run_path(run) + "/logs", params) as response:
                 for chunk in response.iter_bytes():
                     offset += len(chunk)
@@ -44,7 +57,7 @@ def log(api: Api, run: RunRef, *, offset: int = 0, follow: bool = False) -> Iter
             continue
         if follow:
             now = api.run(run)
-            if is_over(now) and (offset >= now.log_bytes or offset == before):
+            if is_past(now, stage) and (offset >= size(now, stage) or offset == before):
                 return
         elif offset == before:
             return
@@ -105,8 +118,8 @@ def _connection(api: Api, run: RunRef, deadline: float | None) -> Iterator[RunOu
 
 
 def _news(run: RunOut | None) -> RunOut | None:
-    """Return what is worth telling of a run: everything but the size of its log."""
-    return run and run.model_copy(update={"log_bytes": 0})
+    """Return what is worth telling of a run: everything but the sizes of its logs."""
+    return run and run.model_copy(update={"log_bytes": 0, "stage_logs": {}})
 
 
 def _left(deadline: float) -> float:
@@ -116,13 +129,13 @@ def _left(deadline: float) -> float:
     return left
 
 
-def offset_of_tail(api: Api, run: RunRef, lines: int) -> int:
+def offset_of_tail(api: Api, run: RunRef, lines: int, stage: str = "") -> int:
     """Return where the last `lines` lines of the output so far begin."""
-    size = api.run(run).log_bytes
+    end = size(api.run(run), stage)
     step = _TAIL_STEP
     while True:
-        begin = max(0, size - step)
-        last = b"".join(log(api, run, offset=begin))[: size - begin]
+        begin = max(0, end - step)
+        last = b"".join(log(api, run, offset=begin, stage=stage))[: end - begin]
         ends = [n + 1 for n, byte in enumerate(last[:-1]) if byte == _NEWLINE]
         if len(ends) >= lines:
             return begin + ([len(last), *reversed(ends)][lines] if lines else len(last))
