@@ -44,11 +44,12 @@ class SecretKey:
 class ClusterOrder:
     """What to build. `key` is that of the attempt which asked first.
 
-    `context` is a gzipped tar: an address (https, s3, gs), or a path within the claim of the
-    settings. An https address is kept out of the Job, as it may be a signed one. `dockerfile` is
-    a path within the context. `secrets` are the ids of those whose values come with the order,
-    `borrowed` those that the cluster has. `login`: there are logins for the registries. Registries
-    that are `insecure` are spoken to over plain http. `team` owns the caches.
+    `context` is a gzipped tar, with no entry for the directory itself, which is not the pod's to
+    change: an address (https, s3, gs), or a path within the claim of the settings. An https
+    address is kept out of the Job, as it may be a signed one. `dockerfile` is a path within the
+    context. `secrets` are the ids of those whose values come with the order, `borrowed` those that
+    the cluster has. `login`: there are logins for the registries. Registries that are `insecure`
+    are spoken to over plain http. `team` owns the caches.
     """
 
     key: str
