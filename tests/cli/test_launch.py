@@ -61,6 +61,35 @@ def test_flags_beat_the_config_file_and_keep_what_they_do_not_name(
     }
 
 
+def test_what_to_build_upon_is_of_the_submission_for_a_saved_job(
+    logged_in: Double, cli: Cli
+) -> None:
+    base = '{"job": "digits", "builder": {"platform": "linux/arm64", "cuda": {"base_image": "c"}}}'
+    assert cli("launch", "-c", base, "-B", "python:3.12", "--rebuild", "-q").code == 0
+    assert only(logged_in).spec == {
+        "job": "digits",
+        "rebuild": True,
+        "builder": {"platform": "linux/arm64", "base_image": "python:3.12"},
+    }
+
+
+def test_an_image_for_accelerators_is_of_the_submission(
+    logged_in: Double, cli: Cli, project: Path
+) -> None:
+    words = ("-u", str(project), "-E", "python train.py", "-D", "docker/Dockerfile", "-q")
+    assert cli("launch", *words, "--accelerator-image", "nvidia/cuda:12").code == 0
+    spec = only(logged_in).spec
+    assert spec["builder"] == {"accelerator": {"base_image": "nvidia/cuda:12"}}
+    assert spec["overrides"] == {"dockerfile": "docker/Dockerfile"}
+
+
+def test_a_base_image_of_code_is_its_job_s(logged_in: Double, cli: Cli, project: Path) -> None:
+    assert cli("launch", "-u", str(project), "-E", "python train.py", "-B", "b", "-q").code == 0
+    assert "builder" not in only(logged_in).spec
+    ((version,),) = logged_in.jobs.values()
+    assert version.source["base_image"] == "b"
+
+
 def test_an_entry_point_replaces_the_files_in_either_spelling(logged_in: Double, cli: Cli) -> None:
     base = '{"job": "digits", "overrides": {"entrypoint": ["old"]}}'
     assert cli("launch", "-c", base, "-E", "new -x", "-q").code == 0
@@ -91,7 +120,11 @@ def test_inline_json_is_understood_and_at_files_are_not(logged_in: Double, cli: 
         (["-j", "a", "-v", "x=1"], "--set-var, --policy and --hold are for a queue"),
         (["-j", "a", "-b", "-q"], "images are not built here"),
         (["-j", "a", "-rg", "r", "-q"], "images are not built here"),
-        (["-d", "a", "-B", "b", "-q"], "--base-image does not go with --docker-image"),
+        (["-d", "a", "-B", "b", "-q"], "--docker-image is run as it is"),
+        (["-d", "a", "--accelerator-image", "b", "-q"], "--docker-image is run as it is"),
+        (["-d", "a", "--rebuild", "-q"], "--docker-image is run as it is"),
+        (["-j", "a", "--accelerator-image", "b", "-B", "c", "-q"], "upon one of them"),
+        (["-j", "a", "--build", "-q"], "by the agent that runs the job"),
         (["-j", "a", "-g", "main", "-q"], "--git-version is for the job that is made of --uri"),
         (["-c", "{}", "-q"], "--config names neither"),
         (["-c", "{broken", "-q"], "neither YAML nor JSON"),

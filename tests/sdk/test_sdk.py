@@ -68,6 +68,30 @@ def test_a_directory_becomes_a_job_first(
     assert server.runs[run.id].queue == "default"
 
 
+def test_how_the_image_is_built_goes_with_the_launch(
+    client: runyard.Client, server: Double
+) -> None:
+    run = client.launch("digits", base_image="b", dockerfile="docker/Dockerfile", rebuild=True)
+    assert server.runs[run.id].spec == {
+        "job": "digits",
+        "builder": {"base_image": "b"},
+        "rebuild": True,
+        "overrides": {"dockerfile": "docker/Dockerfile"},
+    }
+    other = client.launch("digits", accelerator_image="nvidia/cuda:12")
+    assert other.spec["builder"] == {"accelerator": {"base_image": "nvidia/cuda:12"}}
+
+
+def test_what_a_build_prints_is_read_beside_the_run_s_output(
+    client: runyard.Client, server: Double
+) -> None:
+    server.on_submit = lambda run: server.end(run, log=b"one\n")
+    run = client.launch("digits")
+    server.runs[run.id].built = b"step 1\n"
+    assert "".join(run.logs(stage="build")) == "step 1\n"
+    assert b"".join(run.log_bytes(stage="build", offset=5)) == b"1\n"
+
+
 def test_what_does_not_fit_together_is_refused_here(client: runyard.Client) -> None:
     with pytest.raises(Invalid, match="exactly one of"):
         client.launch("a", image="b")

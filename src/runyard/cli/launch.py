@@ -54,6 +54,7 @@ def _text(*names: str, help: str, **more: Any) -> Any:
         "runyard launch -j digits:latest -q gpu -c config.yaml -P high --set-var gpus=2",
         "runyard launch -d python:3.11-slim -E \"python -c 'print(42)'\" -q docker --follow",
         "runyard launch -u https://github.com/you/code.git -g v1.2 -E 'python main.py' -q",
+        "runyard launch -j digits -q gpu --dockerfile docker/Dockerfile.gpu --rebuild --follow",
         'runyard launch -u . -E "python train.py"          (here and now, without a queue)',
     ),
 )
@@ -156,15 +157,34 @@ def launch(
     dockerfile: Annotated[
         str | None,
         _text(
-            "--dockerfile", "-D", metavar="PATH", help="Path in the job to build the image with."
+            "--dockerfile",
+            "-D",
+            metavar="PATH",
+            help="A Dockerfile of the job's, by its path there, to build the image with.",
         ),
     ] = None,
     base_image: Annotated[
         str | None,
         _text(
-            "--base-image", "-B", metavar="IMAGE", help="Run the code in this image; with -u only."
+            "--base-image",
+            "-B",
+            metavar="IMAGE",
+            help="Build the job's image upon this one; if nothing is built, the code runs in it.",
         ),
     ] = None,
+    accelerator_image: Annotated[
+        str | None,
+        _text(
+            "--accelerator-image",
+            metavar="IMAGE",
+            help="As --base-image, but Python is installed in it first: "
+            "nvidia/cuda:12.8.1-runtime-ubuntu24.04.",
+        ),
+    ] = None,
+    rebuild: Annotated[
+        bool,
+        _text("--rebuild", help="Build the image even if there is one of the same content."),
+    ] = False,
     build_context: Annotated[
         str | None,
         _text("--build-context", metavar="PATH", help="Directory within the code; with -u only."),
@@ -245,6 +265,8 @@ def launch(
         priority=priority.value if priority else None,
         dockerfile=dockerfile,
         base_image=base_image,
+        accelerator_image=accelerator_image,
+        rebuild=rebuild,
         build_context=build_context,
         git_version=git_version,
         job_name=job_name,

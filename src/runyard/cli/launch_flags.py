@@ -30,6 +30,8 @@ class Flags:
     priority: str | None
     dockerfile: str | None
     base_image: str | None
+    accelerator_image: str | None
+    rebuild: bool
     build_context: str | None
     git_version: str | None
     job_name: str | None
@@ -70,7 +72,7 @@ def _sources(flags: Flags) -> list[tuple[str, str | None]]:
     return [("--uri", flags.uri), ("--job", flags.job), ("--docker-image", flags.image)]
 
 
-_OF_URI: Final = ("build_context", "job_name", "git_version", "base_image")
+_OF_URI: Final = ("build_context", "job_name", "git_version")
 _MISFITS: Final[tuple[tuple[Callable[[Flags], bool], str, str], ...]] = (
     (
         lambda f: bool(f.uri) and not f.entry_point,
@@ -99,12 +101,17 @@ _MISFITS: Final[tuple[tuple[Callable[[Flags], bool], str, str], ...]] = (
     ),
     (
         lambda f: f.build,
-        "--build and --repository: images are not built here",
-        "build and push the image yourself, then: runyard launch -d IMAGE",
+        "--build and --repository: images are not built here, but by the agent that runs the job",
+        "leave them out; where images go is in the agent's settings: builder.destination",
     ),
     (
-        lambda f: bool(f.base_image and f.image),
-        "--base-image does not go with --docker-image, which is run as it is",
+        lambda f: bool(f.image and (f.base_image or f.accelerator_image or f.rebuild)),
+        "--docker-image is run as it is: nothing is built upon it, or anew",
+        "leave out --base-image, --accelerator-image and --rebuild",
+    ),
+    (
+        lambda f: bool(f.base_image and f.accelerator_image),
+        "--base-image and --accelerator-image: an image is built upon one of them",
         "leave one of them out",
     ),
 )
@@ -134,6 +141,10 @@ def spec_of(flags: Flags) -> dict[str, Any]:
         entry_point=() if flags.uri else words(flags.entry_point),
         args=flags.args,
         dockerfile=flags.dockerfile,
+        # With --uri the base image is the job's own, too.
+        base_image=None if flags.uri else flags.base_image,
+        accelerator_image=flags.accelerator_image,
+        rebuild=flags.rebuild,
         policy=mapping(flags.policy, "--policy"),
         hold=flags.hold,
     )

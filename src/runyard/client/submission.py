@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runyard.domain.building import BASES, KEY
 from runyard.domain.errors import Invalid
 
 
@@ -14,8 +15,8 @@ class Wish:
     """A submission as its maker sees it; None and empty say nothing.
 
     `base` is a whole spec, as in a file for `--config`; the other fields are laid over it.
-    `entry_point` and `args` replace those of the base; `run_config`, `template_variables` and
-    `policy` are merged into it.
+    `entry_point` and `args` replace those of the base, and either image what it says of both;
+    `run_config`, `template_variables` and `policy` are merged into it.
     """
 
     base: Mapping[str, Any] = field(default_factory=dict)
@@ -32,6 +33,9 @@ class Wish:
     args: Sequence[str] = ()
     run_config: Mapping[str, Any] = field(default_factory=dict)
     dockerfile: str | None = None
+    base_image: str | None = None
+    accelerator_image: str | None = None
+    rebuild: bool = False
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
     hold: bool = False
@@ -40,7 +44,7 @@ class Wish:
         """Return the launch spec to send.
 
         Raises:
-            Invalid: the overrides of the base, or their `run_config`, are no mappings.
+            Invalid: what something is merged into is no mapping.
         """
         spec = dict(self.base)
         if self.job or self.image:
@@ -57,6 +61,8 @@ class Wish:
             "resource_args": dict(self.resource_args) or None,
             "priority": self.priority,
             "hold": self.hold or None,
+            "rebuild": self.rebuild or None,
+            "builder": self._builder(),
         }
         for name, over in (
             ("template_variables", self.template_variables),
@@ -68,6 +74,17 @@ class Wish:
         if overrides := self._overrides():
             spec["overrides"] = overrides
         return spec
+
+    def _builder(self) -> dict[str, Any] | None:
+        images: dict[str, Any] = {}
+        if self.base_image:
+            images["base_image"] = self.base_image
+        if self.accelerator_image:
+            images["accelerator"] = {"base_image": self.accelerator_image}
+        if not images:
+            return None
+        below = _mapping(self.base.get(KEY), KEY)
+        return {key: value for key, value in below.items() if key not in BASES} | images
 
     def _overrides(self) -> dict[str, Any]:
         overrides = dict(_mapping(self.base.get("overrides"), "overrides"))

@@ -19,7 +19,8 @@ from runyard.domain.images import ImageRef, Packages, check_platform
 
 KEY: Final = "builder"
 _NONE: Final = ("none", "noop")
-_SUBMITTERS: Final = ("base_image", "accelerator", "cuda", "platform", "packages")
+BASES: Final = ("base_image", "accelerator", "cuda")  # the keys that say what to build upon
+_SUBMITTERS: Final = (*BASES, "platform", "packages")
 _QUEUES: Final = ("type", "secrets", *_SUBMITTERS)
 # In the peer's settings of an agent, where they belong; its documents show some in queues too.
 _AGENTS: Final = (

@@ -34,7 +34,6 @@ _UNSAID: Final[tuple[Any, ...]] = (None, "", {}, [])
 # Reserved in our configurations; not for the resource, and unknown to other agents.
 _OUR_CONFIG: Final = ("secrets", building.KEY)
 _OUR_BUILDER: Final = ("secrets", "type")
-_BASES: Final = ("base_image", "accelerator", "cuda")
 
 
 def read_json(text: str, what: str) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def told(spec: Mapping[str, Any], *, requeues: int = 0, run_key: str = "") -> di
 
 def _builder(queues: Any, own: Mapping[str, Any]) -> dict[str, Any]:
     """Return what both say of building, in the one place where the client's agent looks for it."""
-    hidden = {*_OUR_BUILDER, *(_BASES if any(key in own for key in _BASES) else ())}
+    hidden = {*_OUR_BUILDER, *(building.BASES if any(key in own for key in building.BASES) else ())}
     kept = queues if isinstance(queues, Mapping) else {}
     return {**{key: value for key, value in kept.items() if key not in hidden}, **own}
 

@@ -86,6 +86,10 @@ class Client:
         template_variables: Mapping[str, Any] | None = None,
         policy: Mapping[str, Any] | None = None,
         hold: bool = False,
+        dockerfile: str | None = None,
+        base_image: str | None = None,
+        accelerator_image: str | None = None,
+        rebuild: bool = False,
         job_name: str | None = None,
         git_ref: str | None = None,
         inputs: Declared | None = None,
@@ -96,6 +100,10 @@ class Client:
         `template_variables` are values for the queue's template, `policy` narrows its rules.
         `run_config` are the run's own parameters, `config` a whole launch spec that everything
         else is laid over. `inputs` declares what the job of `uri` takes, as `create_job` does.
+
+        The agent builds an image for code: upon `base_image`, or upon `accelerator_image`, where
+        it installs Python first; or by the job's own `dockerfile`. With `rebuild` it does so even
+        if there is one of the same content.
 
         Raises:
             Invalid: what is asked for does not fit together, named field by field.
@@ -132,6 +140,10 @@ class Client:
             entry_point=words,
             args=args,
             run_config=run_config or {},
+            dockerfile=dockerfile,
+            base_image=base_image,
+            accelerator_image=accelerator_image,
+            rebuild=rebuild,
             template_variables=template_variables or {},
             policy=policy or {},
             hold=hold,

@@ -104,21 +104,24 @@ class QueuedRun:
                 )
         raise AssertionError("changes end with the run")
 
-    def logs(self, *, follow: bool = False, offset: int = 0) -> Iterator[str]:
+    def logs(self, *, follow: bool = False, offset: int = 0, stage: str = "") -> Iterator[str]:
         """Yield the output from byte `offset` on, as text; with `follow`, until the run ends.
 
-        Control sequences are taken out. `log_bytes` has the output as it is.
+        With the stage `build` it is that of its image's build, until the program runs. Control
+        sequences are taken out. `log_bytes` has the output as it is.
         """
         plain = Printable()
-        for chunk in self.log_bytes(follow=follow, offset=offset):
+        for chunk in self.log_bytes(follow=follow, offset=offset, stage=stage):
             if text := plain.feed(chunk):
                 yield text
         if text := plain.rest():
             yield text
 
-    def log_bytes(self, *, follow: bool = False, offset: int = 0) -> Iterator[bytes]:
+    def log_bytes(
+        self, *, follow: bool = False, offset: int = 0, stage: str = ""
+    ) -> Iterator[bytes]:
         """Yield the output from byte `offset` on; with `follow`, until the run ends."""
-        return following.log(self._api, self._item.run, offset=offset, follow=follow)
+        return following.log(self._api, self._item.run, offset=offset, follow=follow, stage=stage)
 
     def stop(self, reason: str = "") -> RunOut:
         """Ask the run to end; return it as it is then. To see it gone: `wait()`.
