@@ -210,6 +210,7 @@ def test_the_base_image_is_the_first_that_is_said() -> None:
     assert base(source=CODE, **with_queue, builder={"base_image": "mine:1"}) == ("mine:1", False)
     assert base(source=job, **with_queue) == ("queue-gpu:1", True)
     assert base(source=job, config={"builder": {"base_image": "queue:1"}}) == ("job:1", False)
+    assert base(source=job, builder={"base_image": "mine:1"}) == ("mine:1", False)
     assert base(source=CODE, config={"builder": {"base_image": "queue:1"}}) == ("queue:1", False)
     assert base(source=CODE, config={"gpus": 1}) == ("agent-gpu:1", True)
     assert base(source=CODE) == ("agent:1", False)

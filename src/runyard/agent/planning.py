@@ -3,8 +3,8 @@ Whether an item's image is built, and what it is to be: pure, from its spec and 
 
 A git or code job on a resource that runs images is built if this agent has a builder and neither
 settings nor queue say otherwise; else it runs in a base image, with its files mounted. The base
-is the first of these that is said: `builder.accelerator` of the submission or its queue, the job's
-own, `builder.base_image` of the submission or its queue, the agent's for accelerators if GPUs are
+is the first of these that is said: of either kind by the submission, `builder.accelerator` of its
+queue, the job's own, `builder.base_image` of its queue, the agent's for accelerators if GPUs are
 asked for, the agent's, `python:<version of the job>-slim`.
 """
 
@@ -67,6 +67,8 @@ def options_of(spec: Mapping[str, Any], queues: Any) -> BuildOptions:
     laid = (spec.get("laid_over") or {}).get(KEY)
     try:
         options = parse_options(queues or {}, of_queue=True)
+        if image := spec["source"].get("base_image"):
+            options = replace(options, base_image=image)
         for own in (laid, spec.get(KEY)):
             if own:
                 options = parse_options(own, of_queue=False).over(options)
@@ -100,7 +102,7 @@ def mounted_image(
         return source.image, False
     if dockerfile := spec["overrides"].get("dockerfile") or source.dockerfile:
         raise explain(f"the job names a Dockerfile ({dockerfile})")
-    if given := source.base_image or options.base_image:
+    if given := options.base_image:
         return given, False
     return settings.base_image or _python(source), True
 
@@ -164,7 +166,7 @@ def _base(
     """Return the base image, and whether it is one for accelerators, which has no Python."""
     if options.accelerator:
         return options.accelerator, True
-    if given := source.base_image or options.base_image:
+    if given := options.base_image:
         return given, False
     if gpus and settings.accelerator.base_image:
         return settings.accelerator.base_image, True
