@@ -1,13 +1,30 @@
-"""The agent's settings for building images: by which program, for which registry, as whom."""
+"""
+The agent's settings for building images: by which program, for which registry, as whom.
+
+The peer's spellings are understood. Where its agent refuses a `builder` block without a `type`,
+it is `auto` here: the other fields are of use with any builder.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from runyard.agent.cluster_settings import ClusterSettings
+from runyard.builders.cluster_base import ClusterBuildSettings
 from runyard.domain.errors import Invalid
 from runyard.domain.images import UID, ImageRef, check_platform, check_repository
+
+_PEERS: Final = {
+    "build-context-store": "context_store",
+    "build-job-name": "job_name",
+    "kaniko-image": "image",
+    "kaniko-config": "config",
+    "secret-name": "secret_name",
+    "secret-key": "secret_key",
+}
+_IN_CLUSTER: Final = ("buildkit", "kaniko")
 
 
 class _Section(BaseModel):
@@ -54,7 +71,8 @@ class BuilderSettings(_Section):
         description="`docker` and `buildah` build on the agent's host by the program of that name; "
         "`buildkit`, `kaniko`, and `buildah` for a kubernetes queue, build in the cluster. `none` "
         "builds nothing: jobs run in a base image, with their files mounted. `auto` takes the "
-        "first of docker and buildah that is there, else none. `noop` is the peer's word for none.",
+        "first of docker and buildah that is there, else none; so does a block without a type. "
+        "`noop` is the peer's word for none.",
         examples=["docker"],
     )
     destination: str | None = Field(
@@ -111,6 +129,12 @@ class BuilderSettings(_Section):
         examples=[7200],
     )
 
+    cluster: ClusterSettings = Field(
+        default=ClusterSettings(),
+        description="For builders in a cluster: how the Jobs that build look.",
+        examples=[{"context_store": "s3://my-bucket/contexts", "namespace": "builds"}],
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _older_names(cls, given: Any) -> Any:
@@ -118,6 +142,38 @@ class BuilderSettings(_Section):
             given = dict(given)
             given["accelerator"] = given.pop("cuda")
         return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _peers_names(cls, given: Any) -> Any:
+        peers = [key for key in _PEERS if isinstance(given, dict) and key in given]
+        cluster = given.get("cluster", {}) if peers else None
+        if not isinstance(cluster, dict):
+            return given
+        for key in peers:
+            if _PEERS[key] in cluster:
+                raise ValueError(f"give one of {key} and cluster.{_PEERS[key]}")
+        named = {_PEERS[key]: given[key] for key in peers}
+        rest = {key: value for key, value in given.items() if key not in _PEERS}
+        return {**rest, "cluster": {**cluster, **named}}
+
+    @model_validator(mode="after")
+    def _is_enough_for_a_cluster(self) -> Self:
+        if self.type not in _IN_CLUSTER:
+            return self
+        if self.destination is None:
+            raise ValueError(f"{self.type} pushes what it builds: give `destination`")
+        if self.cluster.context_store is None and self.cluster.claim is None:
+            raise ValueError(
+                f"{self.type} builds in a pod, which gets the files from a bucket or a claim: give "
+                "`cluster.context_store` or `cluster.claim`"
+            )
+        if self.type == "kaniko" and self.cluster.image is None:
+            raise ValueError(
+                "kaniko's own project was archived in 2025: name an image of it that you have as "
+                "`kaniko-image`, or use `type: buildkit`"
+            )
+        return self
 
     @field_validator("destination")
     @classmethod
@@ -133,6 +189,10 @@ class BuilderSettings(_Section):
     @classmethod
     def _is_platform(cls, text: str | None) -> str | None:
         return text and _said(check_platform, text)
+
+    def in_cluster(self, namespace: str) -> ClusterBuildSettings:
+        """Return what a build in the cluster is told; `namespace` is the agent's own."""
+        return self.cluster.for_builds(namespace=namespace, timeout_s=self.timeout_s)
 
 
 def _said(check: Any, text: str) -> Any:
@@ -152,6 +212,11 @@ class EnvironmentSettings(_Section):
     )
     region: str | None = Field(
         default=None,
-        description="The cloud's region, where it has one.",
+        description="The cloud's region, where it has one; else as the surroundings say.",
         examples=["eu-central-1"],
+    )
+    project: str | None = Field(
+        default=None,
+        description="Accepted, since the peer's documents have it, and not used: the project is "
+        "that of the credentials.",
     )

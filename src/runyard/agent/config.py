@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from runyard.agent.build_settings import BuilderSettings, EnvironmentSettings
+from runyard.agent.registry_settings import RegistrySettings, with_destination
 from runyard.agent.volume_settings import VolumeSettings, settings_of
 from runyard.domain.errors import Invalid
 
@@ -193,6 +202,11 @@ class AgentConfig(_Section):
         description="The cloud that the agent acts in, for registries and buckets.",
         examples=[{"type": "aws", "region": "eu-central-1"}],
     )
+    registry: RegistrySettings | None = Field(
+        default=None,
+        description="Deprecated: write `builder.destination`, which wins over it.",
+        examples=[{"type": "ecr", "uri": "registry.example.com/ml/jobs"}],
+    )
     volumes: dict[str, VolumeSettings] = Field(
         default={},
         description="Directories of the host that a queue's jobs may use, by name: caches and "
@@ -217,6 +231,11 @@ class AgentConfig(_Section):
         description="Leave, with exit code 0, once nothing runs and the queues are empty.",
         examples=[True],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pushes_where_the_registry_says(cls, given: Any) -> Any:
+        return with_destination(given)
 
     @field_validator("name")
     @classmethod
@@ -270,8 +289,31 @@ class AgentConfig(_Section):
     def shown(self) -> dict[str, Any]:
         """Return what the server may show to people: no secrets."""
         return self.model_dump(
-            mode="json", exclude={"api_key": True, "git": True, "builder": {"secrets"}}
+            mode="json",
+            exclude={"api_key": True, "git": True, "builder": {"secrets", "cluster"}},
         )
+
+    def warnings(self) -> list[str]:
+        """Return what the agent's log should say once of settings that have had their day."""
+        found = []
+        if self.registry is not None:
+            instead = self.registry.destination
+            if instead is None:
+                found.append("`registry` is deprecated and not used: leave it out")
+            elif instead == self.builder.destination:
+                found.append(
+                    f"`registry` is deprecated: write `builder: {{destination: {instead}}}`"
+                )
+            else:
+                found.append(
+                    "`registry` is deprecated and not used: images are pushed where "
+                    f"`builder.destination` says, {self.builder.destination}"
+                )
+        if self.environment.project is not None:
+            found.append("`environment.project` is not used: the project is of the credentials")
+        if self.builder.type == "kaniko":
+            found.append("kaniko's own project was archived in 2025: consider `type: buildkit`")
+        return found
 
 
 def default_name() -> str:

@@ -18,7 +18,7 @@ STATUS_EVERY, STATUS_EVERY_VERBOSE = 300.0, 20.0  # seconds
 
 
 def configure(config: AgentConfig) -> None:
-    """Send events where the settings say. Called once, by the program."""
+    """Send events where the settings say, first what they warn of. Called once, by the program."""
     out: TextIO = sys.stderr
     if config.log_file != "-":
         # Open until the process ends; line by line, so that nothing is lost with it.
@@ -42,6 +42,8 @@ def configure(config: AgentConfig) -> None:
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
+    for told in config.warnings():
+        logger.warning(told)
 
 
 def status_line(name: str, queues: Iterable[str], running: int, max_jobs: int) -> str:
