@@ -33,6 +33,7 @@ GROUPS: Final[dict[str, dict[str, Place]]] = {
     "Queues and agents": {
         "queue": Place("queues", "Create, edit, pause, drain and explain queues."),
         "agent": Place("agent", "Serve queues on this machine; list and stop agents."),
+        "images": Place("images", "List images that agents have built; delete unused ones."),
         "secret": Place("secrets", "Write, list and delete secrets that jobs use by name."),
         "hook": Place("hooks", "Be told of failures and long waits, by webhook or e-mail."),
     },
