@@ -19,6 +19,9 @@ from runyard.client.problems import error_from
 from runyard.domain.errors import Unavailable
 from runyard.wire.agent import (
     AnyMove,
+    AskDoomed,
+    Doomed,
+    DoomedImages,
     LogChunk,
     Logged,
     Logs,
@@ -107,6 +110,15 @@ class AgentApi:
         """
         body = _to_json(Checks(checks=list(checks)))
         return await self._post(f"{self._me}/check", body, Checked)
+
+    async def doomed(self, asked: AskDoomed) -> list[Doomed]:
+        """Say which images were deleted; return those to delete next, of one place and repository.
+
+        Raises:
+            StaleEpoch, Unavailable.
+        """
+        body = _to_json(asked)
+        return (await self._post(f"{self._me}/doomed-images", body, DoomedImages)).images
 
     async def blob(self, item_id: str, digest: str, into: Path) -> None:
         """Write an archive or patch of an item that this agent holds to the file `into`.

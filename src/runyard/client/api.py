@@ -8,6 +8,7 @@ from typing import Any
 from runyard.client.agents import AgentsApi
 from runyard.client.artifacts import ArtifactsApi
 from runyard.client.hooks import HooksApi
+from runyard.client.images import ImagesApi
 from runyard.client.operating import OperatingApi
 from runyard.client.parts import path
 from runyard.client.people import PeopleApi
@@ -20,7 +21,15 @@ from runyard.wire.rest_tracking import MetricsOut
 
 
 class Api(
-    AgentsApi, ArtifactsApi, HooksApi, PeopleApi, SecretsApi, SweepsApi, UsageApi, OperatingApi
+    AgentsApi,
+    ArtifactsApi,
+    HooksApi,
+    ImagesApi,
+    PeopleApi,
+    SecretsApi,
+    SweepsApi,
+    UsageApi,
+    OperatingApi,
 ):
     """A connection to a Runyard server.
 

@@ -32,6 +32,7 @@ from runyard.server.settings import ServerSettings
 from runyard.server.wakeups import Bell, Hub
 from runyard.services import agents, aside, leasing, moving, runs
 from runyard.services.call import Call
+from runyard.services.images import pruning
 from runyard.store.files import Files
 from runyard.wire import agent as wire
 from runyard.wire import health
@@ -85,6 +86,7 @@ class AgentRoutes:
         self._decode_logs = msgspec.msgpack.Decoder(wire.Logs)
         self._decode_register = msgspec.json.Decoder(wire.Register)
         self._decode_checks = msgspec.json.Decoder(health.Checks)
+        self._decode_doomed = msgspec.json.Decoder(wire.AskDoomed)
 
     @opens(Kind.USER)
     async def register(self, request: Request) -> Response:
@@ -188,6 +190,10 @@ class AgentRoutes:
         for m, result in zip(asked, results, strict=True):
             kind = str(type(m).__struct_config__.tag)
             self._metrics.moves.labels(kind, result.code or "ok").inc()
+            if result.may_build is not None:
+                self._metrics.images.labels(result.may_build.do).inc()
+            elif isinstance(m, wire.Built) and not result.code:
+                self._metrics.images.labels("failed" if m.error else "built").inc()
         if any(_may_give_back(m) for m in asked):
             self._look_again(agent_id, actor)
         return _json(wire.MovesDone(results))
@@ -202,6 +208,18 @@ class AgentRoutes:
         )
         self._look_again(agent_id, actor)
         return _json(health.Checked(set_aside=agent.set_aside_why))
+
+    @opens(Kind.AGENT)
+    async def doomed(self, request: Request) -> Response:
+        """Take which images the agent has deleted, and tell it which to delete next."""
+        actor, agent_id = actor_of(request.scope), request.path_params["agent_id"]
+        asked = await _decoded(request, self._decode_doomed)
+        return _json(
+            await self._edge.write(
+                actor,
+                lambda call: pruning.doomed(call, agents.current(call, agent_id), asked),
+            )
+        )
 
     @opens(Kind.AGENT)
     async def logs(self, request: Request) -> Response:

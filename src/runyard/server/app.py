@@ -31,6 +31,7 @@ from runyard.server import (
     rest_artifacts,
     rest_audit,
     rest_hooks,
+    rest_images,
     rest_invitations,
     rest_jobs,
     rest_login,
@@ -135,6 +136,7 @@ class Server:
         rest_secrets.add(app, self.edge)
         rest_jobs.add(app, self.edge, self.files, self.settings, self.job_mirror)
         rest_agents.add(app, self.edge)
+        rest_images.add(app, self.edge)
         rest_artifacts.add(app, self.edge, self.storage, self.settings)
         rest_tracking.add(app, self.edge)
         rest_alerts.add(app, self.edge)
@@ -163,6 +165,7 @@ class Server:
             (f"{one}/moves", "POST", agents.moves),
             (f"{one}/logs", "POST", agents.logs),
             (f"{one}/check", "POST", agents.check),
+            (f"{one}/doomed-images", "POST", agents.doomed),
             (f"{one}/blobs/{{item_id}}/{{digest}}", "GET", agents.blob),
             (one, "DELETE", agents.leave),
             ("/api/v1/agents", "POST", agents.register),

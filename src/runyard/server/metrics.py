@@ -66,6 +66,13 @@ class Metrics:
             ["kind", "code"],
             registry=here,
         )
+        self.images = Counter(
+            "runyard_images",
+            "Answers to agents that need an image: build, wait, use or fail; and how builds ended: "
+            "built or failed.",
+            ["what"],
+            registry=here,
+        )
         self.log_bytes = Counter("runyard_log_bytes", "Bytes of output taken.", registry=here)
         self.swept = Counter(
             "runyard_swept", "What the sweeper took back or forgot.", ["what"], registry=here

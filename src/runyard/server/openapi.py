@@ -15,7 +15,7 @@ from runyard.wire import health, rest
 
 _TYPES: Final = (
     Submit, wire.Register, wire.Registered, wire.Poll, wire.Polled, wire.Moves, wire.MovesDone,
-    wire.Logs, wire.LogsDone, health.Checks, health.Checked,
+    wire.Logs, wire.LogsDone, wire.AskDoomed, wire.DoomedImages, health.Checks, health.Checked,
 )  # fmt: skip
 _REF: Final = "#/components/schemas/{name}"
 _DESCRIPTION: Final = (
@@ -189,6 +189,12 @@ def _hot() -> dict[str, dict[str, Any]]:
             "post": _operation(
                 "check_agent", "agents", "What an agent that was set aside found of its host",
                 parameters=agent, body="Checks", answer="Checked",
+            )
+        },
+        "/api/v1/agents/{agent_id}/doomed-images": {
+            "post": _operation(
+                "doomed_images", "agents", "Which images the agent has deleted, and is to delete",
+                parameters=agent, body="AskDoomed", answer="DoomedImages",
             )
         },
         "/api/v1/agents/{agent_id}/blobs/{item_id}/{digest}": {"get": blob},

@@ -14,6 +14,7 @@ from runyard.domain.outcomes import Outcome
 from runyard.services import following, turns
 from runyard.services.artifacts import deleting
 from runyard.services.call import Call
+from runyard.services.images import pruning
 from runyard.store import items, waiting
 from runyard.store.items import Pair
 
@@ -84,5 +85,5 @@ def _save(call: Call, found: list[Pair], decide: Callable[[Pair], Outcome]) -> i
 
 SWEEPS: Final = (
     expire, cancel_overwaited, free_ready, stop_overrun, turns.place_anew, age,
-    deleting.expire_artifacts,
+    deleting.expire_artifacts, pruning.forget_failed_builds,
 )  # fmt: skip

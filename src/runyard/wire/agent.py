@@ -260,11 +260,12 @@ class Doomed(msgspec.Struct, kw_only=True):
 
 class AskDoomed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`place` and `repository` are those that the agent builds for; `gone` are ids that it has
-    deleted since it asked last."""
+    deleted since it asked last, `after` the last that it was told, for the next of many."""
 
     place: str
     repository: str
     gone: list[str] = []
+    after: str = ""
 
 
 class DoomedImages(msgspec.Struct):

@@ -10,6 +10,7 @@ held, so that what is seen of it is true until then.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +24,6 @@ from runyard.domain.items import Item, ItemState
 from runyard.services.call import Call
 from runyard.store import images
 from runyard.store.items import Pair
-from runyard.store.values import to_text
 from runyard.wire import agent as wire
 
 OfImage = wire.Build | wire.Built | wire.Use
@@ -50,7 +50,7 @@ def name_of(agent: Agent, m: OfImage) -> ImageName:
 
 def source_key(spec: Mapping[str, Any]) -> str:
     """Return what items have in common whose jobs have the same source: they need one image."""
-    text = to_text(sorted(spec["source"].items()))
+    text = json.dumps(spec["source"], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
