@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, select, update
+from sqlalchemy import Integer, Select, and_, bindparam, delete, exists, select, update
 
 from runyard.domain.image_builds import ImageState
 from runyard.domain.items import ItemState
@@ -49,7 +49,7 @@ _DOOMED: Final = (
         _M.id > bindparam("after"),
     )
     .order_by(_M.id)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit", type_=Integer))
 )
 _BY_ID: Final = (
     select(t.images)
