@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _COLOURS: Final = {
-    "Finished": "green", "Running": "cyan", "Starting": "cyan", "Failed": "red",
-    "Crashed": "red", "Agent lost": "red", "Killed": "yellow", "Stopping": "yellow",
-    "Preempted": "yellow", "Idle": "yellow",
+    "Finished": "green", "Running": "cyan", "Starting": "cyan", "Building": "cyan",
+    "Failed": "red", "Crashed": "red", "Agent lost": "red", "Killed": "yellow",
+    "Stopping": "yellow", "Preempted": "yellow", "Idle": "yellow",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ class Shown(StrEnum):
     HELD = "Held"  # by a person
     QUEUED = "Queued"
     STARTING = "Starting"
+    BUILDING = "Building"  # the image that it runs, then; who waits for another's build is Starting
     RUNNING = "Running"
     STOPPING = "Stopping"
     FINISHED = "Finished"
@@ -39,11 +40,13 @@ def shown(
     stopping: bool = False,
     queue_served: bool = True,
     agent_live: bool = True,
+    building: bool = False,
 ) -> Shown:
     """Name what a submission is doing.
 
     `item` is None for a run that no queue knows. `queue_served`: a live agent polls the
-    queue. `agent_live`: the agent that holds the item was heard of lately.
+    queue. `agent_live`: the agent that holds the item was heard of lately. `building`: its
+    attempt builds an image.
     """
     if run.is_final:
         return _ENDS[run]
@@ -59,7 +62,9 @@ def shown(
         return Shown.AGENT_LOST
     if stopping:
         return Shown.STOPPING
-    return Shown.RUNNING if run is RunState.RUNNING else Shown.STARTING
+    if run is RunState.RUNNING:
+        return Shown.RUNNING
+    return Shown.BUILDING if building else Shown.STARTING
 
 
 def _without_item(run: RunState) -> Shown:

@@ -9,14 +9,15 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query
 
 from runyard.domain.access import Kind
+from runyard.domain.runs import RunState
 from runyard.server.auth import opens
 from runyard.server.edge import Edge
 from runyard.server.paging import Caller, Cursor, Entity, Limit, after, page
 from runyard.server.shapes import Now
 from runyard.services import explaining, runs
 from runyard.services.call import Call
+from runyard.store import images, stage_logs, views
 from runyard.store import queues as queue_rows
-from runyard.store import stage_logs, views
 from runyard.store.db import Row
 from runyard.wire import rest
 
@@ -166,4 +167,8 @@ def _now(call: Call, rows: Sequence[Row]) -> Now:
     waiting = {r["queue_id"] for r in rows if r["state"] == "PENDING"}
     counts = queue_rows.counts(call.tx, sorted(waiting), call.now)
     printed = stage_logs.sizes(call.tx, [r["id"] for r in rows if r["attempt"]])
-    return Now(call.now, {queue for queue, (_, _, agents) in counts.items() if agents}, printed)
+    served = {queue for queue, (_, _, agents) in counts.items() if agents}
+    starting = [
+        r["id"] for r in rows if r["state"] == "CLAIMED" and r["run_state"] != RunState.RUNNING
+    ]
+    return Now(call.now, served, printed, images.building(call.tx, starting))

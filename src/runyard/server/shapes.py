@@ -23,16 +23,18 @@ from runyard.wire import rest
 
 
 class Now:
-    """What is shown depends on beside the row: the time, which queues are served, and how much
-    the stages of items have printed."""
+    """What is shown depends on beside the row: the time, which queues are served, how much the
+    stages of items have printed, and which attempts build an image."""
 
     def __init__(
         self,
         at: datetime,
         served: Collection[str] = (),
         printed: Mapping[str, Mapping[str, int]] | None = None,
+        building: Collection[tuple[str, int]] = (),
     ) -> None:
         self._at, self._served, self._printed = at, served, printed or {}
+        self._building = building
 
     def status(self, row: Row) -> Shown:
         seen = at_or_none(row["agent_seen_at"])
@@ -43,6 +45,7 @@ class Now:
             stopping=row["stop_requested_at"] is not None,
             queue_served=row["queue_id"] in self._served,
             agent_live=seen is None or self._at - seen < LOST_AFTER,
+            building=(row["id"], row["attempt"]) in self._building,
         )
 
     def item(self, row: Row) -> rest.ItemOut:

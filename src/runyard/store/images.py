@@ -56,6 +56,9 @@ _RUN: Final = (
 _FIRST: Final = select(func.min(t.item_events.c.at)).where(
     t.item_events.c.item_id == bindparam("item")
 )
+_BUILDING: Final = select(_M.item_id, _M.attempt).where(
+    _M.state == ImageState.BUILDING.value, _M.item_id.in_(bindparam("items", expanding=True))
+)
 _USED: Final = select(_U.image_id).where(_U.item_id == bindparam("item"))
 
 
@@ -95,6 +98,12 @@ def used_by(tx: Tx, item_id: str) -> str | None:
     """Return the id of the image that an item's last attempt runs, or was told to."""
     found = tx.scalar(_USED, {"item": item_id})
     return None if found is None else str(found)
+
+
+def building(tx: Tx, item_ids: Collection[str]) -> set[tuple[str, int]]:
+    """Return which attempts of these items build an image, as (item, attempt)."""
+    found = tx.all(_BUILDING, {"items": list(item_ids)}) if item_ids else ()
+    return {(row["item_id"], row["attempt"]) for row in found}
 
 
 def is_held(tx: Tx, item_id: str, attempt: int, now: datetime) -> bool:
