@@ -302,14 +302,30 @@ def test_what_can_be_no_image_is_refused_and_spoils_no_other_move_T22(yard, agen
     assert [a.code for a in answers] == ["invalid", ""]
 
 
-@pytest.mark.parametrize("digest", ["", "latest", "sha256:12", "sha512:" + "a" * 64])
+@pytest.mark.parametrize("digest", ["latest", "sha256:12", "sha512:" + "a" * 64])
 def test_an_image_is_ready_only_with_its_digest(yard, agent, digest):
     (first,) = claimed(yard, agent, "a")
     ask(yard, agent, first)
 
     assert done(yard, agent, built(first, digest=digest)) == "invalid"
     assert done(yard, agent, use(first, digest=digest)) == "invalid"
+    assert done(yard, agent, use(first, digest="")) == "invalid"
     assert row(yard)["state"] == "BUILDING"
+
+
+def test_who_gives_a_build_up_leaves_it_to_the_next(yard, agent):
+    first, second = claimed(yard, agent, "a", "b")
+    ask(yard, agent, first)
+    ask(yard, agent, second)
+    assert done(yard, agent, use(second)) == ""
+
+    for _ in range(2):  # the answer may have been lost
+        assert done(yard, agent, built(first, digest="")) == ""
+
+    assert yard.tx.all(select(t.images)) == []
+    assert ask(yard, agent, second, waits=True).do == "build"
+    assert done(yard, agent, built(first, digest="")) == ""
+    assert row(yard)["item_id"] == second.item_id
 
 
 def test_nobody_builds_for_an_item_that_is_not_claimed_or_not_theirs_T22(yard, agent):

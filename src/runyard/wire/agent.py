@@ -168,7 +168,10 @@ class Build(Move, tag="build"):
 
 
 class Built(Move, tag="built"):
-    """Tell how a build that was allowed has ended; `error` is empty if all went well."""
+    """Tell how a build that was allowed has ended; `error` is empty if all went well.
+
+    With neither digest nor error nothing was built, and the next who asks may.
+    """
 
     place: str
     repository: str

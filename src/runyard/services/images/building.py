@@ -22,7 +22,7 @@ from runyard.domain.image_builds import Asked, Do, Image, ImageName, ImageState,
 from runyard.domain.images import ImageRef
 from runyard.domain.items import Item, ItemState
 from runyard.services.call import Call
-from runyard.store import images
+from runyard.store import image_pruning, images
 from runyard.store.items import Pair
 from runyard.wire import agent as wire
 
@@ -102,7 +102,7 @@ class Builds:
                 return wire.MayBuild(do=Do.FAIL, by=by, message=told)
 
     def built(self, item: Item, m: wire.Built) -> None:
-        """Follow the end of a build. Repeatable.
+        """Follow the end of a build. Repeatable. With neither digest nor error nothing was built.
 
         Raises:
             Conflict: this attempt has no right to build it, or has it no more.
@@ -111,6 +111,10 @@ class Builds:
         name = name_of(self._agent, m)
         image = self._images.get(name)
         mine = image is not None and image.is_of(item.id, item.attempt)
+        if not m.digest and not m.error:
+            if image is not None and mine and image.state is ImageState.BUILDING:
+                self._forget(image)
+            return
         if image is None or not mine or (image.state is ImageState.FAILED and not m.error):
             raise Conflict(
                 f"image {m.repository}:{m.tag} is not built by attempt {item.attempt} of item "
@@ -189,6 +193,10 @@ class Builds:
     def _save(self, image: Image) -> None:
         images.save(self._call.tx, image)
         self._images[image.name] = image
+
+    def _forget(self, image: Image) -> None:
+        image_pruning.forget(self._call.tx, [image.id])
+        del self._images[image.name]
 
     def _use(self, image: Image, item: Item) -> None:
         images.use(self._call.tx, image, item.id, self._call.now)
