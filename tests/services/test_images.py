@@ -11,7 +11,7 @@ from runyard.domain.image_builds import FRESH
 from runyard.domain.items import CLAIM_TTL
 from runyard.services import accounts, agents, moving, queues, runs, submitting, sweeping
 from runyard.store import tables as t
-from runyard.store.values import from_text, to_text
+from runyard.store.values import from_text
 from runyard.wire import agent as wire
 from tests.services.test_leasing import observe
 from tests.services.test_races import Lab
@@ -246,11 +246,7 @@ def test_a_rebuild_is_made_once_for_all_that_were_submitted_before_it_was_ready(
 
 def again(yard, agent, *names):
     """Claim items whose submitter wants the image built anew."""
-    ids = yard.submit(*names)
-    for item in ids:
-        spec = from_text(yard.row(item)["spec"]) | {"rebuild": True}
-        yard.tx.run(t.items.update().where(t.items.c.id == item).values(spec=to_text(spec)))
-    return [yard.claimed(agent) for _ in names]
+    return claimed(yard, agent, *names, rebuild=True)
 
 
 def test_an_image_that_was_found_is_known_from_then_on(yard, agent):
@@ -373,26 +369,63 @@ def test_what_is_told_about_an_image_is_bounded(yard, agent):
     assert {(len(k), len(v)) for k, v in about.items()} == {(64, 512)}
 
 
-def test_fifty_items_with_three_agents_at_one_moment_get_one_build(database):
-    lab = Lab(database)
-    lab.write("ann", lambda call: _queue(call))
-    lab.write("ann", lambda call: submitting.submit(
-        call, "lab", "q", [{"docker": {"docker_image": "busybox"}}] * 50
-    ))  # fmt: skip
-    there = [lab.write("ann", lambda call, n=n: _register(call, f"a{n}")) for n in range(3)]
-    held = [
-        lab.write("ann", _claimer(agent, n)) for agent, n in zip(there, (17, 17, 16), strict=True)
-    ]
-    assert sum(map(len, held)) == 50
+class Crowd:
+    """Fifty items of one job in the hands of three agents, who act at the same moment."""
 
-    def asker(agent, mine):
-        return lambda call: [
-            m.may_build.do for m in _move(call, agent, [build(h, missing=True) for h in mine])
+    def __init__(self, database):
+        self.lab = lab = Lab(database)
+        lab.write("ann", _queue)
+        lab.write("ann", lambda call: submitting.submit(
+            call, "lab", "q", [{"docker": {"docker_image": "busybox"}}] * 50
+        ))  # fmt: skip
+        self.agents = [
+            lab.write("ann", lambda call, n=n: _register(call, f"a{n}")) for n in range(3)
         ]
+        self.held = [
+            lab.write("ann", _claimer(agent, n))
+            for agent, n in zip(self.agents, (17, 17, 16), strict=True)
+        ]
+        assert sum(map(len, self.held)) == 50
 
-    answers = lab.together(*(("ann", asker(a, h)) for a, h in zip(there, held, strict=True)))
+    def ask(self, **more):
+        """Have all ask at once; return what they are to do, the agents' answers one by one."""
 
+        def asker(agent, mine):
+            def work(call):
+                moves = [build(h, **more) for h in mine]
+                return [m.may_build.do for m in _move(call, agent, moves)]
+
+            return work
+
+        pairs = zip(self.agents, self.held, strict=True)
+        return self.lab.together(*(("ann", asker(agent, mine)) for agent, mine in pairs))
+
+
+@pytest.fixture
+def crowd(database):
+    return Crowd(database)
+
+
+def test_fifty_items_with_three_agents_at_one_moment_get_one_build(crowd):
+    answers = crowd.ask(missing=True)
     assert sorted(chain.from_iterable(answers)) == ["build"] + ["wait"] * 49
+
+
+def test_a_build_that_was_left_passes_to_one_of_all_who_ask_at_one_moment(crowd):
+    crowd.ask()
+    agent, held = next(
+        (agent, h)
+        for agent, mine, did in zip(crowd.agents, crowd.held, crowd.ask(), strict=True)
+        for h, do in zip(mine, did, strict=True)
+        if do == "build"
+    )
+    failed = wire.Fail(item_id=held.item_id, token=held.token, stage="build", message="no disk")
+    crowd.lab.write("ann", lambda call: _move(call, agent, [failed]))
+    crowd.held = [[h for h in mine if h is not held] for mine in crowd.held]
+
+    answers = crowd.ask(waits=True)
+
+    assert sorted(chain.from_iterable(answers)) == ["build"] + ["wait"] * 48
 
 
 def _queue(call):
