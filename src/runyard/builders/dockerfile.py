@@ -72,8 +72,8 @@ def _lines(recipe: Recipe) -> Iterator[str]:
         yield f"ENTRYPOINT {json.dumps(list(recipe.entry_point))}"
 
 
-def _run(*lines: str, mounts: str = "") -> str:
-    return f"RUN {mounts}" + " \\\n    ".join(lines)
+def _run(*lines: str) -> str:
+    return "RUN " + " \\\n    ".join(lines)
 
 
 def _apt(python: str) -> Iterator[str]:
@@ -142,75 +142,68 @@ def _environment(recipe: Recipe) -> Iterator[str]:
 def _packages(recipe: Recipe) -> Iterator[str]:
     """Copy what decides, then install it, in a step of its own."""
     install = recipe.install
-    if _boots(recipe) or install.method is Method.PROJECT:
+    lenient = recipe.packages is Packages.LENIENT
+    if _boots(install.method, lenient) or install.method is Method.PROJECT:
         yield f"COPY {OWN}/ {_PLACE}/"
     if install.whole:
         yield f"COPY --chown={recipe.uid}:0 {SOURCE}/ {HOME}/"
     elif install.method is not Method.PROJECT:
         yield f"COPY {INSTALL}/ {HOME}/"
     mounts, variables = _mounts(recipe)
+    export = (f"export {' '.join(variables)};",) if variables else ()
     cached = bool(recipe.mounts and recipe.cache)
-    yield _run(*_command(recipe, install, cached, variables), mounts=mounts)
+    yield _run(*mounts, *export, *_command(install, lenient, cached))
 
 
-def _boots(recipe: Recipe) -> bool:
+def _boots(method: Method, lenient: bool) -> bool:
     """Whether our own program installs: it knows what to leave out, and where torch comes from."""
-    lenient = recipe.packages is Packages.LENIENT
-    method = recipe.install.method
     return method is Method.FROZEN or (lenient and method in (Method.REQUIREMENTS, Method.PROJECT))
 
 
-def _command(recipe: Recipe, install: Install, cached: bool, variables: str) -> tuple[str, ...]:
+def _command(install: Install, lenient: bool, cached: bool) -> tuple[str, ...]:
     if install.method is Method.CONDA:
-        return _conda(install.files[0], variables)
+        return _conda(install.files[0])
     if install.method in (Method.UV_LOCK, Method.UV_PROJECT):
-        return _uv(install.method, cached, variables)
-    file = _LISTS[install.method]
-    no_cache = "" if cached else " --no-cache-dir"
-    if not _boots(recipe):
-        return (f"{variables}{_PIP}{no_cache} -r {file}",)
-    flags = " --lenient" if recipe.packages is Packages.LENIENT else ""
+        return _uv(install.method, cached)
+    file, no_cache = _LISTS[install.method], "" if cached else " --no-cache-dir"
+    if not _boots(install.method, lenient):
+        return (f"{_PIP}{no_cache} -r {file}",)
+    flags = " --lenient" if lenient else ""
     flags += " --no-deps" if install.method is Method.FROZEN else ""
-    return (f"{variables}/env/bin/python {_PLACE}/{BOOTSTRAP}{flags}{no_cache} {file}",)
+    return (f"/env/bin/python {_PLACE}/{BOOTSTRAP}{flags}{no_cache} {file}",)
 
 
-def _uv(method: Method, cached: bool, variables: str) -> tuple[str, ...]:
-    no_cache = "" if cached else " --no-cache"
-    pip_no_cache = "" if cached else " --no-cache-dir"
-    uv = f"{variables}UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_PROGRESS=1"
+def _uv(method: Method, cached: bool) -> tuple[str, ...]:
+    no_cache, pip_no_cache = ("", "") if cached else (" --no-cache", " --no-cache-dir")
     if method is Method.UV_LOCK:
-        last = (
-            f"&& {uv} UV_PROJECT_ENVIRONMENT=/env /opt/uv/bin/uv sync --frozen --no-dev --inexact",
-            f"--no-install-project{no_cache}",
-        )
+        work = "uv sync --frozen --no-dev --inexact --no-install-project"
     else:
-        last = (
-            f"&& {uv} /opt/uv/bin/uv pip install --python /env/bin/python{no_cache}",
-            "-r pyproject.toml",
-        )
+        work = "uv pip install --python /env/bin/python -r pyproject.toml"
     return (
-        "/env/bin/python -m venv /opt/uv",
-        f"&& {variables}{_PIP.replace('/env', '/opt/uv')}{pip_no_cache} {_UV}",
-        *last,
+        "export UV_PROJECT_ENVIRONMENT=/env UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy",
+        "UV_NO_PROGRESS=1",
+        "&& /env/bin/python -m venv /opt/uv",
+        f"&& {_PIP.replace('/env', '/opt/uv')}{pip_no_cache} {_UV}",
+        f"&& /opt/uv/bin/{work}{no_cache}",
         "&& rm -rf /opt/uv",
     )
 
 
-def _conda(file: str, variables: str) -> tuple[str, ...]:
+def _conda(file: str) -> tuple[str, ...]:
     name = file.rpartition("/")[2]
     if name not in ("environment.yml", "environment.yaml"):
         raise Invalid(f"{file!r} is no name of a conda environment's file")
     none = f"{name} needs a base image with micromamba, mamba or conda: set builder.base_image"
-    create = "create -y -p /env -f"
     return (
-        f"if command -v micromamba >/dev/null; then {variables}micromamba {create} {name};",
-        f"elif command -v mamba >/dev/null; then {variables}mamba env {create} {name};",
-        f"elif command -v conda >/dev/null; then {variables}conda env {create} {name};",
+        "export MAMBA_ALWAYS_YES=true CONDA_ALWAYS_YES=true;",
+        f"if command -v micromamba >/dev/null; then micromamba create -p /env -f {name};",
+        f"elif command -v mamba >/dev/null; then mamba env create -p /env -f {name};",
+        f"elif command -v conda >/dev/null; then conda env create -p /env -f {name};",
         f"else echo 'runyard: {none}' >&2; exit 1; fi",
     )
 
 
-def _mounts(recipe: Recipe) -> tuple[str, str]:
+def _mounts(recipe: Recipe) -> tuple[list[str], list[str]]:
     """Return the mounts of the step that installs, and the variables that point to them."""
     wanted = [name for name in SECRETS if name in recipe.secrets]
     if wanted and not recipe.mounts:
@@ -218,15 +211,15 @@ def _mounts(recipe: Recipe) -> tuple[str, str]:
             f"the build needs the secrets {', '.join(wanted)}, and this builder cannot mount any",
             hint="Install docker buildx (or enable BuildKit) or buildah on the agent's host.",
         )
-    mounts, variables = "", ""
+    mounts, variables = [], []
     if recipe.mounts and recipe.cache:
         if not _CACHE_NAME.fullmatch(recipe.cache):
             raise Invalid(f"{recipe.cache!r} cannot be the name of a cache")
-        kind = "uv" if recipe.install.method in (Method.UV_LOCK, Method.UV_PROJECT) else "pip"
-        for name in dict.fromkeys(("pip", kind)):
-            mounts += f"--mount=type=cache,id={recipe.cache}-{name},target={_CACHE}/{name} \\\n    "
-            variables += f"{name.upper()}_CACHE_DIR={_CACHE}/{name} "
+        by_uv = recipe.install.method in (Method.UV_LOCK, Method.UV_PROJECT)
+        for name in ("pip", "uv") if by_uv else ("pip",):
+            mounts.append(f"--mount=type=cache,id={recipe.cache}-{name},target={_CACHE}/{name}")
+            variables.append(f"{name.upper()}_CACHE_DIR={_CACHE}/{name}")
     for name in wanted:
-        mounts += f"--mount=type=secret,id={name},required=true \\\n    "
-        variables += f"{SECRETS[name]}=/run/secrets/{name} "
+        mounts.append(f"--mount=type=secret,id={name},required=true")
+        variables.append(f"{SECRETS[name]}=/run/secrets/{name}")
     return mounts, variables
