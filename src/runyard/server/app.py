@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runyard import __version__
 from runyard.server import (
+    log_routes,
     openapi,
     probes,
     problems,
@@ -146,6 +147,7 @@ class Server:
             self.edge, self.hub, self.keys, self.metrics, most=self.settings.max_streams
         )
         streams.add(app, follower)
+        log_routes.add(app, follower)
         rest_audit.add(app, follower)
         probes.add(app, self.edge, self.hub, self.monitor)
         if self.settings.testing_switch:

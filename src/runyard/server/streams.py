@@ -12,9 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Header, Path, Query, Request
@@ -23,11 +21,11 @@ from starlette.types import Receive, Scope, Send
 
 from runyard.domain.access import Actor, Kind
 from runyard.domain.errors import Unauthenticated
-from runyard.domain.items import RunId
 from runyard.domain.runs import RunState
 from runyard.server import shapes
 from runyard.server.auth import SECRET, Keys, actor_of, opens
 from runyard.server.edge import Edge
+from runyard.server.logs import Log, LogName, StageName, read
 from runyard.server.metrics import Metrics
 from runyard.server.paging import Entity
 from runyard.server.problems import TooMany
@@ -40,16 +38,9 @@ from runyard.wire import rest
 
 T = TypeVar("T")
 Named = Annotated[str, Path(max_length=128)]
-Offset = Annotated[int, Query(ge=0, le=2**62, description="First byte to return.")]
-MostBytes = Annotated[int | None, Query(ge=1, description="Most bytes to return; default: all.")]
-Follow = Annotated[bool, Query(description="Wait for more, until the run has ended or is silent.")]
-StageName = Annotated[
-    Literal["", "fetch", "build"],
-    Query(description="Output of this stage, before the program ran; default: the program's own."),
-]
+
 
 KEEP_ALIVE: Final = 10.0  # seconds of silence before a comment is sent
-LOG_SILENCE: Final = 30.0  # seconds: a silent log ends, since text has no comments; ask again
 _RECHECK: Final = 10.0  # seconds between looks at the credential
 _PIECE: Final = 64 << 10  # bytes of log in one event
 _EVENTS: Final = 500
@@ -136,69 +127,7 @@ class Stream(StreamingResponse):
             self._follower.leave(self._user)
 
 
-@dataclass(frozen=True, slots=True)
-class _LogName:
-    """Whose output: a run's by entity, project and name, or one of its stages'."""
-
-    place: tuple[str, str, str]
-    stage: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Log:
-    run: RunId
-    size: int
-    is_over: bool
-    data: bytes
-
-
 def add(app: FastAPI, follower: Follower) -> None:
-    @app.get(
-        "/api/v1/runs/{entity}/{project}/{run}/logs",
-        tags=["runs"],
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
-    @opens(Kind.USER, Kind.RUN, lasting=True)
-    async def read_log(
-        entity: Named,
-        project: Named,
-        run: Named,
-        request: Request,
-        offset: Offset = 0,
-        limit_bytes: MostBytes = None,
-        follow: Follow = False,
-        stage: StageName = "",
-    ) -> Response:
-        """Return output from a byte on. `X-Runyard-Log-Size` is how much there was at the start.
-
-        A stage's output is followed until the program runs, or the run has ended.
-        """
-        watch = follower.watch(request)
-        log = _LogName((entity, project, run), stage)
-        return await _log_stream(follower, watch, log, offset, limit_bytes, follow=follow)
-
-    @app.get(
-        "/api/v1/items/{item_id}/logs",
-        tags=["items"],
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
-    @opens(Kind.USER, lasting=True)
-    async def read_item_log(
-        item_id: Named,
-        request: Request,
-        offset: Offset = 0,
-        limit_bytes: MostBytes = None,
-        follow: Follow = False,
-        stage: StageName = "",
-    ) -> Response:
-        """Return output of an item's run, as the run's own route does."""
-        watch = follower.watch(request)
-        place = await watch.look(lambda call: runs.item_place(call, item_id))
-        log = _LogName(place, stage)
-        return await _log_stream(follower, watch, log, offset, limit_bytes, follow=follow)
-
     @app.get(
         "/api/v1/runs/{entity}/{project}/{run}/events",
         tags=["runs"],
@@ -226,7 +155,7 @@ def add(app: FastAPI, follower: Follower) -> None:
         return Stream(
             follower,
             watch.actor,
-            _run_events(follower, watch, _LogName(place, stage), offset),
+            _run_events(follower, watch, LogName(place, stage), offset),
             "text/event-stream",
         )
 
@@ -260,61 +189,11 @@ def add(app: FastAPI, follower: Follower) -> None:
         return Stream(follower, watch.actor, events, "text/event-stream")
 
 
-def _read(call: Call, name: _LogName, offset: int) -> _Log:
-    row = runs.get_run(call, *name.place)
-    run, state = RunId(row["run_pk"]), RunState(row["run_state"])
-    if name.stage:
-        size, data = runs.read_stage_log(call, row["id"], name.stage, offset)
-        # A stage is over when the program runs, though an attempt to come may have it again.
-        return _Log(run, size, state.is_final or state is RunState.RUNNING, data)
-    data = runs.read_log(call, run, offset) if offset < row["log_size"] else b""
-    return _Log(run, row["log_size"], state.is_final, data)
-
-
-async def _log_stream(
-    follower: Follower,
-    watch: Watch,
-    name: _LogName,
-    offset: int,
-    limit_bytes: int | None,
-    *,
-    follow: bool,
-) -> Stream:
-    first = await watch.look(lambda call: _read(call, name, offset))
-    end = None if limit_bytes is None else offset + limit_bytes
-    pieces = _log_pieces(follower, watch, name, first, offset, end, follow=follow)
-    headers = {"X-Runyard-Log-Size": str(first.size)}
-    return Stream(follower, watch.actor, pieces, "text/plain; charset=utf-8", headers)
-
-
-async def _log_pieces(
-    follower: Follower,
-    watch: Watch,
-    name: _LogName,
-    log: _Log,
-    offset: int,
-    end: int | None,
-    *,
-    follow: bool,
-) -> AsyncIterator[bytes]:
-    with follower.hub.bell([f"run:{log.run}"]) as bell:
-        while True:
-            data = log.data if end is None else log.data[: end - offset]
-            if data:
-                offset += len(data)
-                yield data
-            elif not follow or log.is_over or not await watch.rest(bell, LOG_SILENCE):
-                return
-            if end is not None and offset >= end:
-                return
-            log = await watch.look(partial(_read, name=name, offset=offset))
-
-
 async def _run_events(
-    follower: Follower, watch: Watch, name: _LogName, offset: int | None
+    follower: Follower, watch: Watch, name: LogName, offset: int | None
 ) -> AsyncIterator[bytes]:
-    def see(call: Call) -> tuple[rest.RunOut, _Log]:
-        log = _read(call, name, 2**62 if offset is None else offset)
+    def see(call: Call) -> tuple[rest.RunOut, Log]:
+        log = read(call, name, 2**62 if offset is None else offset)
         return look(call, *name.place), log
 
     run, log = await watch.look(see)
