@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
+
+from runyard.client.agent_api import AgentApi
+from runyard.wire import agent as wire
 
 from .conftest import Agent, World
 
@@ -162,3 +167,25 @@ def test_what_becomes_of_images_is_counted(world: World, agent: Agent) -> None:
     text = world.admin("GET", "/metrics").text
     for what in ("build", "wait", "failed", "fail"):
         assert f'runyard_images_total{{what="{what}"}} 1.0' in text
+
+
+def test_an_agents_client_hears_of_doomed_images_and_says_when_they_are_gone(
+    live: World,
+) -> None:
+    live.queue()
+    live.submit()
+    builder = live.agent()
+    builder.finish(build(builder, builder.claim(), "one"))
+    live.admin.ok("POST", "/images/prune", json={})
+    asked = wire.AskDoomed(place="", repository=REPO)
+
+    async def ask() -> None:
+        api = AgentApi(str(live.http.base_url).rstrip("/"), live.admin.key or "")
+        await api.register(wire.Register(name="a", hostname="h", version="1", queues=["q"]))
+        (told,) = await api.doomed(asked)
+        assert (told.repository, told.tag, told.digest) == (REPO, "one", DIGEST)
+        assert await api.doomed(msgspec.structs.replace(asked, gone=[told.id])) == []
+        await api.close()
+
+    asyncio.run(ask())
+    assert listed(live) == []
