@@ -48,6 +48,16 @@ def pin(text: str, digests: Mapping[str, str]) -> str:
     return text
 
 
+def after_each_from(text: str, line: str) -> str:
+    """Return the Dockerfile with an instruction more at the beginning of each stage."""
+    ends = [words[-1][2] for words in _instructions(text) if words[0][0].upper() == "FROM"]
+    for end in reversed(ends):
+        at = text.find("\n", end)
+        head, tail = (text, "") if at < 0 else (text[:at], text[at + 1 :])
+        text = f"{head}\n{line}\n{tail}"
+    return text
+
+
 def _named(text: str) -> Iterator[_Named]:
     known: dict[str, str] = {}
     stages: set[str] = set()
