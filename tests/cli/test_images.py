@@ -39,7 +39,7 @@ class Images:
         self._number += 1
         row = {
             "id": f"image-{self._number:03}", "place": "", "repository": REPOSITORY, "tag": tag,
-            "digest": "sha256:" + "0" * 64, "state": state, "job": "admin/p/train:v0",
+            "digest": f"sha256:{self._number:064}", "state": state, "job": "admin/p/train:v0",
             "size": 1_500_000_000, "item_id": "", "attempt": 0, "created_at": when,
             "began_at": when, "used_at": when,
             "ready_at": when if state in ("READY", "DOOMED") else None, **more,

@@ -1,5 +1,6 @@
 """Which images go, which stay, and what an agent is told to delete."""
 
+import hashlib
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,6 @@ from runyard.store import tables as t
 from runyard.store.values import from_text
 from runyard.wire import agent as wire
 from tests.services.test_images import (
-    DIGEST,
     REPO,
     ask,
     build,
@@ -36,8 +36,10 @@ def made(yard, agent, tag, *, ends=True, **more):
     """Build an image with an item that has ended since."""
     (held,) = claimed(yard, agent, f"run-{next(yard.numbers)}", docker={"docker_image": tag})
     name = {"tag": tag, **more}
-    assert ask(yard, agent, held, **name).do == "build"
-    assert done(yard, agent, built(held, size=10, **name)) == ""
+    asked = {key: value for key, value in name.items() if key != "digest"}
+    assert ask(yard, agent, held, **asked).do == "build"
+    digest = "sha256:" + hashlib.sha256(tag.encode()).hexdigest()
+    assert done(yard, agent, built(held, **{"size": 10, "digest": digest, **name})) == ""
     if ends:
         ended_well(yard, agent, held)
     return held
@@ -92,7 +94,8 @@ def test_the_newest_images_of_each_job_may_be_kept(yard, agent):
             version(n, job)
             (held,) = claimed(yard, agent, f"{job}-{n}", job=f"ann/default/{job}", docker=None)
             ask(yard, agent, held, tag=f"{job}-{n}")
-            done(yard, agent, built(held, tag=f"{job}-{n}"))
+            digest = "sha256:" + hashlib.sha256(f"{job}-{n}".encode()).hexdigest()
+            done(yard, agent, built(held, tag=f"{job}-{n}", digest=digest))
             ended_well(yard, agent, held)
             yard.later(minutes=1)
 
@@ -142,6 +145,18 @@ def test_an_item_keeps_the_image_that_it_was_told_to_use_though_its_source_is_an
     assert going(yard) == ["shared"]
 
 
+def test_an_image_stays_while_another_that_stays_has_its_content(yard, agent):
+    same = {"digest": "sha256:" + "c" * 64}
+    for tag in ("a", "b"):
+        made(yard, agent, tag, **same)
+    made(yard, agent, "c", **same, place="docker:one")
+    yard.submit("w", docker={"docker_image": "a"})
+
+    assert going(yard) == ["c"]
+    runs.cancel(yard.call(), yard.tx.one(select(t.items).where(t.items.c.state == "PENDING"))["id"])
+    assert going(yard) == ["a", "b", "c"]
+
+
 def test_what_is_built_stays_and_what_failed_is_forgotten(yard, agent):
     first, second = claimed(yard, agent, "a", "b")
     ask(yard, agent, first, tag="building")
@@ -176,7 +191,8 @@ def test_an_agent_is_told_what_is_doomed_of_its_place_and_repository_until_it_is
     prune(yard)
 
     first, second = tell(yard, agent)
-    assert (first.tag, first.repository, first.digest) == ("a", REPO, DIGEST)
+    digest = "sha256:" + hashlib.sha256(b"a").hexdigest()
+    assert (first.tag, first.repository, first.digest) == ("a", REPO, digest)
     assert tell(yard, agent, after=first.id) == [second]
     assert [d.tag for d in tell(yard, agent, place="docker:one")] == ["d"]
     assert tell(yard, agent, first.id) == [second]

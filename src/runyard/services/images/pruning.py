@@ -81,7 +81,7 @@ def plan(call: Call, wanted: Wanted) -> Plan:
     ready = list(map(image_of, rows.of_state(call.tx, entity_id, ImageState.READY)))
     kept = _newest(ready, wanted.keep_last)
     old = [image for image in ready if image.id not in kept and allowed(image)]
-    free = _unneeded(call, entity_id, old)
+    free = _alone(ready, _unneeded(call, entity_id, old))
     failed = [
         image
         for image in map(image_of, rows.of_state(call.tx, entity_id, ImageState.FAILED))
@@ -187,6 +187,17 @@ def _newest(ready: Iterable[Image], n: int) -> set[str]:
         for image in sorted(images, key=lambda image: image.ready_at or image.began_at)[-n:]
         if n > 0
     }
+
+
+def _alone(ready: Iterable[Image], free: Sequence[Image]) -> list[Image]:
+    """Leave out what shares its content with one that stays: registries delete by digest."""
+    going = {image.id for image in free}
+    staying = {_content(image) for image in ready if image.id not in going}
+    return [image for image in free if _content(image) not in staying]
+
+
+def _content(image: Image) -> tuple[str, str, str]:
+    return image.name.place, image.name.repository, image.digest
 
 
 def _unneeded(call: Call, entity_id: str, images: Sequence[Image]) -> list[Image]:
