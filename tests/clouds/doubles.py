@@ -47,7 +47,9 @@ class Service:
     expires_in: int | None = 300
     says_digest: bool = True
     deletes: str = "by digest"  # "by digest", "untagged" (as Google's), "never", "no such route"
-    entra: str = ""  # a token of Entra ID that is exchanged for a refresh token, as Azure's
+    entra: str = ""  # a token of Entra ID: given to an identity, taken by registry and blobs
+    identity: str = ""  # the header by which an App Service's managed identity is known
+    blobs: dict[str, bytes] = field(default_factory=dict)
     anonymous: bool = False  # the token service gives tokens to anybody
     answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -81,12 +83,20 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         asked = Asked(
-            self.command, url.path, parse_qs(url.query), parse_qs(body.decode()), self.headers
+            self.command,
+            url.path,
+            parse_qs(url.query),
+            parse_qs(body.decode()) if "form" in (self.headers["Content-Type"] or "") else {},
+            self.headers,
         )
         self.service.asked.append(asked)
         if url.path in self.service.answers:
             status, headers = self.service.answers[url.path]
             self.say(status, {}, **headers)
+        elif url.path == "/identity":
+            self.identity(asked)
+        elif url.path.startswith("/container/"):
+            self.blob(asked, body)
         elif url.path == "/oauth2/exchange":
             self.exchange(asked)
         elif url.path in ("/token", "/oauth2/token"):
@@ -198,6 +208,29 @@ class Handler(BaseHTTPRequestHandler):
         made = token_of({"exp": 4_000_000_000, "aud": self.service.host})
         self.service.users[NOBODY] = made
         self.say(200, {"refresh_token": made})
+
+    def identity(self, asked: Asked) -> None:
+        """Answer as the endpoint of a managed identity does."""
+        resource = asked.query.get("resource", [""])[0]
+        if self.headers["X-IDENTITY-HEADER"] != self.service.identity or not resource:
+            self.say(400, {"statusCode": 400, "message": "no such identity"})
+            return
+        told = {"access_token": self.service.entra, "expires_on": "4000000000"}
+        self.say(200, {**told, "resource": resource, "token_type": "Bearer"})
+
+    def blob(self, asked: Asked, body: bytes) -> None:
+        """Answer as Blob Storage does to Put Blob and Delete Blob."""
+        versioned = (self.headers["x-ms-version"] or "") >= "2017-11-09"  # the first with tokens
+        if self.headers["Authorization"] != f"Bearer {self.service.entra}" or not versioned:
+            self.say(403, {})
+        elif asked.method == "PUT" and self.headers["x-ms-blob-type"] == "BlockBlob":
+            self.service.blobs[asked.path] = body
+            self.say(201, None)
+        elif asked.method == "DELETE":
+            found = self.service.blobs.pop(asked.path, None)
+            self.say(404 if found is None else 202, None)
+        else:
+            self.say(400, {})
 
     def say(self, status: int, answer: object, **headers: str) -> None:
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
