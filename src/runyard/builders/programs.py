@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 from asyncio.subprocess import Process
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -113,8 +114,12 @@ async def follow(
     directory: Path,
     log: Log,
     read: Callable[[str], None],
+    grace: float = 0,
 ) -> int:
     """Run a program, pass its output on as it comes, without controls, and return its exit code.
+
+    Cancelling kills it with its helpers; with `grace`, they are asked to end first, and have these
+    seconds to put things away.
 
     Raises:
         HostFault: there is no such program.
@@ -129,12 +134,25 @@ async def follow(
     try:
         async with running(argv, directory=directory, env=env) as process:
             assert process.stdout is not None
-            while part := await process.stdout.read(1 << 16):
-                pass_on(printable.feed(part))
-            pass_on(printable.rest())
-            return await process.wait()
+            try:
+                while part := await process.stdout.read(1 << 16):
+                    pass_on(printable.feed(part))
+                pass_on(printable.rest())
+                return await process.wait()
+            except asyncio.CancelledError:
+                if grace:
+                    await _ask_to_end(process, process.stdout, grace)
+                raise
     except FileNotFoundError as error:
         raise HostFault(f"{argv[0]} is not installed on the agent's host") from error
+
+
+async def _ask_to_end(process: Process, stdout: asyncio.StreamReader, grace: float) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(grace):
+            await asyncio.gather(_all(stdout), process.wait())
 
 
 async def _both(process: Process) -> tuple[bytes, bytes]:

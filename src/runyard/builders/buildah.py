@@ -1,0 +1,184 @@
+"""
+Images by buildah, which needs no engine: they are in the storage that podman runs them from.
+
+Steps run with chroot isolation, as nothing more can be had in every place where an agent runs. So
+the host's network is theirs; the agent's environment and its logins are not. A killed buildah would
+leave its working container behind, mounted: it is asked to end first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from runyard.builders import diagnosis, froms, programs
+from runyard.builders.base import BuildFailed, Built, Log, Order
+from runyard.builders.logins import config_file
+from runyard.builders.programs import Desk
+from runyard.builders.teams import apart
+from runyard.builders.transcript import Transcript
+from runyard.domain.errors import HostFault, Rejected, Unavailable
+from runyard.domain.images import ImageRef
+
+# What decides where its storage is, and how it is set up.
+_OWN: Final = (
+    "HOME", "USER", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "STORAGE_DRIVER", "STORAGE_OPTS",
+)  # fmt: skip
+_NO_IMAGE: Final = re.compile(r"image not known|no such image|did not resolve|not found", re.I)
+_GRACE: Final = 10.0  # seconds for buildah to put its working container away
+
+
+class BuildahBuilder:
+    name = "buildah"
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        given = os.environ if env is None else env
+        self._env = programs.passed_on(given, *_OWN)
+        self._caches = Path(given.get("TMPDIR") or "/var/tmp", f"runyard-buildah-{os.getuid()}")  # noqa: S108
+        self._place = ""
+
+    async def check(self) -> None:
+        try:
+            await self.place()
+        except HostFault as error:
+            raise Rejected(
+                error.message, hint="install buildah, or take another builder"
+            ) from error
+        except Unavailable as error:
+            raise Rejected(
+                error.message, hint="see that `buildah info` works for the agent's user"
+            ) from error
+
+    async def mounts(self) -> bool:
+        return True
+
+    async def place(self) -> str:
+        if not self._place:
+            answer = await self._ask("info")
+            if answer.code:
+                raise Unavailable(f"buildah does not work on the agent's host: {answer.words}")
+            info = json.loads(answer.out)
+            self._place = f"buildah:{info['host']['hostname']}:{info['store']['GraphRoot']}"
+        return self._place
+
+    async def local(self, name: str) -> str | None:
+        found = await self._inspect(name)
+        return f"sha256:{found['FromImageID']}" if found else None
+
+    async def build(self, order: Order, /, *, log: Log) -> Built:
+        with programs.desk() as desk:
+            argv = await asyncio.to_thread(self._prepare, order, desk)
+            text = await asyncio.to_thread((desk.path / "Dockerfile").read_text)
+            env = {**self._env, "TMPDIR": await asyncio.to_thread(self._cache_of, order.team)}
+            auth = ["--authfile", str(desk.path / "config.json")]
+            for base in froms.read(text):
+                if ImageRef.parse(base).registry in order.insecure:
+                    await self._pull(base, auth, env, log)
+            transcript = Transcript()
+            code = await programs.follow(
+                argv, env, directory=order.context, log=log, read=transcript.feed, grace=_GRACE
+            )
+            if code:
+                raise diagnosis.explain(transcript, code)
+            image = (await asyncio.to_thread(desk.image_id.read_text)).strip()
+            digest = await self._push(order, desk, auth, env, log) if order.push else ""
+        found = await self._inspect(image)
+        layers = json.loads(found["Manifest"])["layers"] if found else ()
+        size = sum(int(layer["size"]) for layer in layers)
+        if not order.push:
+            return Built(order.target, image, size)
+        pushed = order.target.pinned(digest)
+        return Built(pushed, str(pushed), size)
+
+    async def remove(self, image: ImageRef, /) -> None:
+        name = image.tagged if image.tag else str(image)
+        answer = await self._ask("rmi", name)
+        if answer.code and not _NO_IMAGE.search(answer.err):
+            raise Unavailable(f"the image {name} cannot be removed: {answer.words}")
+
+    async def close(self) -> None:
+        pass
+
+    def _prepare(self, order: Order, desk: Desk) -> list[str]:
+        """Write what the build needs, and return the command that makes it."""
+        login = desk.write("config.json", config_file(order.logins))
+        dockerfile = apart(order.dockerfile, desk)
+        options = [
+            "--isolation", "chroot", "--layers", "--force-rm", "--format", "docker",
+            "--pull=false", "--http-proxy=false", "--authfile", str(login),
+            "--file", str(dockerfile), "--tag", order.target.tagged,
+            "--iidfile", str(desk.image_id), "--build-arg", f"RUNYARD_TEAM={order.team}",
+        ]  # fmt: skip
+        ignored = desk.path / "Dockerfile.dockerignore"
+        if ignored.exists():
+            options += ["--ignorefile", str(ignored)]
+        if order.platform:
+            options += ["--platform", order.platform]
+        for key, value in sorted(order.labels.items()):
+            options += ["--label", f"{key}={value}"]
+        options += desk.secret_options(order.secrets)
+        return ["buildah", "build", *options, "--", str(order.context)]
+
+    def _cache_of(self, team: str) -> str:
+        """Return a directory that only this team's builds keep their cache mounts in."""
+        name = hashlib.sha256(team.encode()).hexdigest()[:16]
+        path = self._caches / name
+        for part in (self._caches, path):
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = part.lstat()
+            if found.st_uid != os.getuid() or part.is_symlink() or found.st_mode & 0o077:
+                raise HostFault(f"{part} is not a directory of the agent's user alone")
+        return str(path)
+
+    async def _pull(self, base: str, auth: list[str], env: Mapping[str, str], log: Log) -> None:
+        """Have a base image whose registry speaks plain http: for that one alone."""
+        transcript = Transcript()
+        transcript.feed(f"STEP 1/1: FROM {base}\n")
+        argv = ["buildah", "pull", "--tls-verify=false", "--policy", "missing", *auth, "--", base]
+        code = await programs.follow(
+            argv, env, directory=Path("/"), log=log, read=transcript.feed, grace=_GRACE
+        )
+        if code:
+            raise diagnosis.explain(transcript, code)
+
+    async def _push(
+        self, order: Order, desk: Desk, auth: list[str], env: Mapping[str, str], log: Log
+    ) -> str:
+        argv = ["buildah", "push", *auth, "--digestfile", str(desk.digest)]
+        if order.target.registry in order.insecure:
+            argv.append("--tls-verify=false")
+        said: list[str] = []
+        code = await programs.follow(
+            [*argv, "--", order.target.tagged, f"docker://{order.target.tagged}"], env,
+            directory=Path("/"), log=log, read=said.append, grace=_GRACE,
+        )  # fmt: skip
+        if code:
+            last = "".join(said).strip().rpartition("\n")[2]
+            raise diagnosis.explain_push(order.target.tagged, last)
+        digest = (await asyncio.to_thread(desk.digest.read_text)).strip()
+        if not digest:
+            raise BuildFailed(
+                f"{order.target.tagged} was pushed, and buildah does not say under which digest"
+            )
+        return digest
+
+    async def _inspect(self, name: str) -> dict[str, Any] | None:
+        answer = await self._ask("inspect", "--type", "image", "--", name)
+        if answer.code == 0:
+            found: dict[str, Any] = json.loads(answer.out)
+            return found
+        if _NO_IMAGE.search(answer.err):
+            return None
+        raise Unavailable(f"buildah does not work on the agent's host: {answer.words}")
+
+    async def _ask(self, *words: str) -> programs.Answer:
+        with tempfile.TemporaryDirectory(prefix="runyard-buildah-") as path:
+            return await programs.ask(["buildah", *words], {**self._env, "TMPDIR": path})
