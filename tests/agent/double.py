@@ -19,7 +19,12 @@ import msgspec
 from runyard.domain.errors import RunyardError, StaleEpoch, Unavailable
 from runyard.wire.agent import (
     AnyMove,
+    AskDoomed,
+    Build,
+    Built,
     Claim,
+    Doomed,
+    DoomedImages,
     Fail,
     Held,
     Keep,
@@ -27,6 +32,7 @@ from runyard.wire.agent import (
     Logged,
     Logs,
     LogsDone,
+    MayBuild,
     Moved,
     Moves,
     MovesDone,
@@ -38,6 +44,8 @@ from runyard.wire.agent import (
     Release,
     ServedQueue,
     Stop,
+    Use,
+    Warn,
 )
 from runyard.wire.health import Check, Checked, Checks
 
@@ -77,6 +85,21 @@ class Item:
     failure: Fail | None = None
     stop_grace: int | None = None
     start_timeout: int = 1800
+    build_log: bytearray = field(default_factory=bytearray)
+    warnings: list[str] = field(default_factory=list)
+    used: str = ""  # tag and digest of the image that was told to be used
+    images: list[str] = field(default_factory=list)  # patterns that its queue allows
+
+
+@dataclass
+class Known:
+    """An image as the server knows it."""
+
+    by: tuple[str, int]
+    state: str = "BUILDING"
+    digest: str = ""
+    error: str = ""
+    about: dict[str, str] = field(default_factory=dict)
 
 
 class Double:
@@ -96,6 +119,9 @@ class Double:
         self.refusal: RunyardError | None = None
         self.blobs: dict[str, bytes] = {}
         self.missing: set[str] = set()  # queues that do not exist
+        self.built: dict[str, Known] = {}  # images by tag
+        self.doomed_images: list[Doomed] = []
+        self.gone: list[str] = []
         self._tokens = 0
         self._aside_told = ""
         self.news = asyncio.Event()  # for agents
@@ -138,6 +164,8 @@ class Double:
             claimed=claimed,
             handle=item.handle,
             log_size=len(item.log),
+            build_log_size=len(item.build_log),
+            images=item.images,
             run_token=RUN_TOKEN if claimed and item.handle is None else None,
             stop=item.stop_grace is not None,
             stop_grace_s=item.stop_grace or 5,
@@ -244,7 +272,44 @@ class Double:
                     item.state, item.exit_code = "FINISHED", m.exit_code
             case Fail():
                 item.state, item.failure = "FAILED", m
+            case Warn():
+                item.warnings.append(m.message)
+            case Build():
+                return Moved(may_build=self._may_build(item, m))
+            case Built():
+                self._built(item, m)
+            case Use():
+                item.used = f"{m.tag}@{m.digest}"
         return Moved()
+
+    def _may_build(self, item: Item, m: Build) -> MayBuild:
+        image, mine = self.built.get(m.tag), (item.id, item.attempt)
+        by = f"ann/digits/run-{image.by[0]}" if image else ""
+        if image and image.state == "BUILDING" and image.by != mine:
+            holder = self.items[image.by[0]]
+            if holder.state == "CLAIMED" and holder.attempt == image.by[1]:
+                return MayBuild(do="wait", by=by)
+        if image and image.state == "FAILED" and m.waits:
+            return MayBuild(do="fail", by=by, message=f"built by {by}, and failed: {image.error}")
+        if image and image.state == "READY" and not m.missing:
+            return MayBuild(do="use", digest=image.digest, by=by)
+        self.built[m.tag] = Known(mine, about=m.about)
+        return MayBuild(do="build")
+
+    def _built(self, item: Item, m: Built) -> None:
+        image = self.built[m.tag]
+        assert image.by == (item.id, item.attempt)
+        if not m.digest and not m.error:
+            del self.built[m.tag]
+        else:
+            image.state = "FAILED" if m.error else "READY"
+            image.digest, image.error = m.digest, m.error
+
+    async def doomed(self, asked: AskDoomed) -> list[Doomed]:
+        self._ask()
+        self.gone += asked.gone
+        self.doomed_images = [one for one in self.doomed_images if one.id not in asked.gone]
+        return [one for one in self.doomed_images if one.id > asked.after]
 
     async def check(self, checks: Sequence[Check]) -> Checked:
         self._ask()
@@ -262,10 +327,11 @@ class Double:
         item = self.items[chunk.item_id]
         if item.token != chunk.token:
             return Logged(code="stale_lease")
-        if chunk.offset <= len(item.log):
-            item.log[chunk.offset :] = chunk.data
-            self.calls.append(f"log:{item.id}")
-        return Logged(size=len(item.log))
+        log = item.build_log if chunk.stage == "build" else item.log
+        if chunk.offset <= len(log):
+            log[chunk.offset :] = chunk.data
+            self.calls.append(f"log{chunk.stage and '.'}{chunk.stage}:{item.id}")
+        return Logged(size=len(log))
 
     async def blob(self, item_id: str, digest: str, into: Path) -> None:
         self._ask()
@@ -315,6 +381,8 @@ class Double:
             elif path.endswith("/logs"):
                 chunks = msgspec.msgpack.decode(body, type=Logs).chunks
                 made = LogsDone(await self.log(chunks))
+            elif path.endswith("/doomed-images"):
+                made = DoomedImages(await self.doomed(decode(body, type=AskDoomed)))
             else:
                 return httpx2.Response(200, content=self.blobs[path.rpartition("/")[2]])
             return httpx2.Response(200, content=encode(made), headers=json_type)

@@ -2,7 +2,7 @@
 One item from lease to end. Everything that can go wrong ends in one place, `Attempt.run`.
 
     lease ─▶ claim ─▶ fetch ─▶ submit ─▶ keep ─▶ watch ─────────────▶ report ─▶ discard
-                                                  └ logs, all sent ──┘
+                └▶ image ──┘                      └ logs, all sent ──┘
 
 Cancelling the task that runs an attempt (the agent leaves) leaves the workload running, for the
 next process to adopt; every step can be repeated, because submitting, keeping, reporting,
@@ -16,16 +16,19 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 
-from runyard.agent.bench import Bench
+from runyard.agent.bench import Bench, Fetched
+from runyard.agent.build_log import BuildLog
+from runyard.agent.building import Way
 from runyard.agent.faults import Fault, fault_of
 from runyard.agent.logs import Log, ship
 from runyard.agent.masking import Mask, spellings
 from runyard.agent.patience import Patience
-from runyard.agent.rendering import Draft, completed, draft
+from runyard.agent.rendering import Draft, Image, completed, draft
 from runyard.agent.telling import MAX_DETAIL, Teller
 from runyard.agent.workspace import Note
 from runyard.builders.none import NeedsBuilder
@@ -67,6 +70,7 @@ class Attempt:
         self._server = Teller(held, bench.courier, self._interrupt)
         self._said = bytearray()  # progress of fetching, for the failure's detail
         self._patience = Patience(held, self._server.warn)
+        self._build_log: BuildLog | None = None
         self._log = logger.bind(
             item=held.item_id,
             run=held.spec.get("run_id"),
@@ -139,6 +143,8 @@ class Attempt:
             await self._fail(fault_of(error))
         finally:
             self.holds = False
+            if self._build_log is not None:
+                self._build_log.close()
             self._bench.live.discard(self.held.key)
             self._bench.gpus.free(self.held.key)
 
@@ -150,14 +156,19 @@ class Attempt:
             self._recall()
             await self._patience.within(None, self._follow(driver, self._handle))
         else:
-            drafted = draft(
-                self.held, driver.capabilities, self._bench.grants, base_url=self._bench.base_url
-            )
+            drafted = await self._draft(driver)
             driver.render(drafted.workload)
             gpus = await self._take_gpus(drafted)
             start = self._start(driver, drafted, gpus, await self._claim())
             await self._patience.within(self.held.start_timeout_s or None, start)
         await self._ended()
+
+    async def _draft(self, driver: Driver, image: Image | None = None) -> Draft:
+        bench, able = self._bench, driver.capabilities
+        builds = await bench.images.builds() if able.needs_image else None
+        return draft(
+            self.held, able, bench.grants, base_url=bench.base_url, builds=builds, image=image
+        )
 
     async def _take_gpus(self, drafted: Draft) -> tuple[str, ...]:
         rack, key = self._bench.gpus, self.held.key
@@ -185,9 +196,13 @@ class Attempt:
         await self._bench.volumes.hold(
             self.held.key, [mount.name for mount in drafted.workload.mounts]
         )
-        fetched = await self._insist(
-            partial(self._bench.sources.fetch, self.held, drafted, log=self._hear)
-        )
+        if drafted.wish is not None:
+            drafted = await self._draft(driver, await self._image(drafted, claim))
+            fetched = Fetched()
+            await self._bench.workspaces.clear(self.held.key)
+        else:
+            fetched = await self._insist(partial(self._fetch, drafted))
+        await self._fetch_artifacts(drafted, claim.run_token)
         self._stage = Stage.RUN
         workload = completed(
             drafted,
@@ -206,6 +221,41 @@ class Attempt:
             self._server.warn(Stage.RUN, warning)
         self._log.info("started", resource=driver.name)
         await self._follow(driver, handle)
+
+    async def _fetch_artifacts(self, drafted: Draft, run_token: str | None) -> None:
+        """Fill the team's cache, if it has one; what fails there is no reason to fail the job."""
+        mounts = drafted.workload.mounts
+        for warning in await self._bench.ahead.prepare(self.held.spec, mounts, run_token):
+            self._server.warn(Stage.FETCH, warning)
+
+    async def _fetch(self, drafted: Draft) -> Fetched:
+        return await self._bench.sources.fetch(self.held, drafted, log=self._hear)
+
+    async def _image(self, drafted: Draft, claim: Moved) -> Image:
+        """Return the image that was wished for. What its build prints goes to a log of its own."""
+        assert drafted.wish is not None
+        lent = await asyncio.to_thread(self._bench.images.secrets)
+        lent = {**lent, **drafted.find_for_build(claim.secrets or {})}
+        given = [claim.run_token or "", *(claim.secrets or {}).values(), *lent.values()]
+        self._server.secrets = spellings(filter(None, given))
+        self._build_log = BuildLog(
+            self._bench.logs, self.held, secrets=self._server.secrets, on_stale=self._interrupt
+        )
+
+        async def fetch() -> Path:
+            return Path((await self._fetch(drafted)).directory or "")
+
+        way = Way(
+            wish=drafted.wish,
+            server=self._server,
+            log=self._build_log,
+            fetch=fetch,
+            scratch=partial(self._bench.workspaces.scratch, self.held.key),
+            enter=self._enter,
+            insist=self._insist,
+            secrets=lent,
+        )
+        return await self._bench.images.provide(way)
 
     async def _submit(self, driver: Driver, workload: Workload) -> Handle:
         before, self._submitting = self._submitting, True
@@ -230,6 +280,7 @@ class Attempt:
             raise errors.exceptions[0] from None
         finally:
             log.close()
+        await self._tell_of_build()
         self._is_closing, self.holds = True, False
         await self._server.end(final)
         self._log.info("ended", phase=final.phase, exit_code=final.exit_code, why=final.reason)
@@ -280,6 +331,7 @@ class Attempt:
     async def _fail(self, fault: Fault) -> None:
         """Make an end of what there is, then say why: a failed item has nothing running."""
         await self._ended()
+        await self._tell_of_build()
         text = self._said.decode(errors="replace") if fault.detail is None else fault.detail
         self.holds = False
         # What has run is never run again for a fault of its host, nor what may have.
@@ -336,6 +388,14 @@ class Attempt:
         self._bench.gpus.hold(self.held.key, note.gpus)
         self._bench.volumes.recall(self.held.key, note.volumes)
         self._log.info("adopted", log_size=self.held.log_size)
+
+    async def _tell_of_build(self) -> None:
+        """Wait until the server has all that was printed by a build: no more is taken later."""
+        if self._build_log is not None:
+            await self._build_log.flush()
+
+    def _enter(self, stage: Stage) -> None:
+        self._stage = stage
 
     def _hear(self, progress: bytes) -> None:
         self._said += progress

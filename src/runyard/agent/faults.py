@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from runyard.builders.base import BuildFailed
 from runyard.domain.errors import HostFault, RunyardError
 
 # A full or broken disk, or a system without files, memory or processes left to give.
@@ -51,7 +52,8 @@ def fault_of(error: Exception) -> Fault:
     """Return what `error`, raised somewhere in an attempt, means."""
     host = next((e for e in _chain(error) if _is_hosts(e)), None)
     if isinstance(error, RunyardError):
-        return Fault(words(error), host is not None)
+        said = error.lines if isinstance(error, BuildFailed) else None
+        return Fault(words(error), host is not None, said or None)
     if isinstance(host, RunyardError):
         return Fault(words(host), is_hosts=True, detail=_trace(error))
     if isinstance(host, OSError):

@@ -22,7 +22,7 @@ from runyard.domain.errors import Invalid, Rejected
 from runyard.domain.images import BaseImage, Packages, Plan
 from runyard.domain.jobs import Source, SourceKind
 from runyard.domain.policy import QueuePolicy
-from runyard.domain.secrets import BUILD, Refs, of_build
+from runyard.domain.secrets import BUILD_KEY
 
 DEFAULT_PYTHON: Final = "3.11"
 LOCAL: Final = "localhost/runyard/jobs"  # where nothing is pushed: a name that no registry has
@@ -48,13 +48,11 @@ class Builds:
 class Wish:
     """An image to build, or to find. `plan` lacks what only registries know: digests.
 
-    `refs` are the secrets that the item's queue lends to its build, as of `of_build`; `images` the
-    patterns of base images that the queue allows.
+    `images` are the patterns of base images that the item's queue allows.
     """
 
     plan: Plan
     rebuild: bool = False
-    refs: Refs = field(default_factory=dict)
     images: Sequence[str] = ()
 
 
@@ -127,7 +125,6 @@ def wish_for(
     base, accelerator = _base(source, options, settings, gpus=gpus)
     if not dockerfile:
         check_image(base, images)
-    refs = of_build(spec)
     start = PurePosixPath(over.get("working_dir") or source.build_context)
     plan = Plan(
         team=str(spec["entity"]),
@@ -142,9 +139,9 @@ def wish_for(
         platform=options.platform or settings.platform or "",
         uid=settings.user_id,
         packages=options.packages or Packages(settings.packages),
-        secrets=tuple(sorted({*settings.secrets, *(name.removeprefix(BUILD) for name in refs)})),
+        secrets=tuple(sorted({*settings.secrets, *(spec.get(BUILD_KEY) or {})})),
     )
-    return Wish(plan, bool(spec.get("rebuild")), refs, tuple(images))
+    return Wish(plan, bool(spec.get("rebuild")), tuple(images))
 
 
 def check_image(image: str, patterns: Sequence[str]) -> None:

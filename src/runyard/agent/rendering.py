@@ -30,9 +30,9 @@ from runyard.domain.images import HOME, Login
 from runyard.domain.jobs import Source, SourceKind
 from runyard.domain.locked import changes_of
 from runyard.domain.macros import fill
-from runyard.domain.secrets import KEY, of_spec, resolved
+from runyard.domain.secrets import BUILD, KEY, Refs, of_build, of_spec, resolved
 from runyard.domain.specs import check_template_of
-from runyard.domain.volumes import PRESETS, Volume, granted, taken_out
+from runyard.domain.volumes import PRESETS, Shared, Volume, granted, taken_out
 from runyard.domain.workloads import Mount, Workload
 from runyard.drivers.base import Capabilities
 from runyard.wire.agent import Held
@@ -56,6 +56,7 @@ class Grants:
     passed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by resource
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     secure: bool = False  # jobs and queues as they are, nothing of a submission's own
+    shared: Shared = Shared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Draft:
     """
     `installs`: whether the container's image was our choice, so that it lacks the packages.
     `wish` is set where the image is still to be had; the workload names its repository then.
-    `find` gives the values of the item's secrets, from what the claim brings.
+    `find` gives the values of the item's secrets, from what the claim brings, `find_for_build`
+    those that its queue lends to the build of its image, by their ids.
     """
 
     workload: Workload
@@ -86,6 +88,7 @@ class Draft:
     installs: bool = False
     wish: Wish | None = None
     find: Callable[[Given], dict[str, str]] = field(default=lambda _: {}, repr=False)
+    find_for_build: Callable[[Given], dict[str, str]] = field(default=lambda _: {}, repr=False)
 
 
 def draft(
@@ -111,7 +114,7 @@ def draft(
     config = dict(spec["resource_args"][spec["resource"]])
     options = options_of(spec, config.pop(building.KEY, None))
     config.pop(KEY, None)  # the item carries them apart, merged
-    find = _finder(spec, grants)
+    find = _finder(spec, grants, of_spec(spec))
     find(None)  # what this agent cannot provide, it should say before it claims the item
     name, installs, builds_it = None, False, False
     if capabilities.needs_image:
@@ -132,7 +135,9 @@ def draft(
     config = fill(config, macros, grants.environment, grants.macros)
     mounts: tuple[Mount, ...] = ()
     if capabilities.takes_volumes:
-        config, mounts = _volumes(config, grants, spec["queue"], capabilities.needs_image)
+        container = capabilities.needs_image
+        config, mounts = _volumes(config, grants, spec["queue"], container)
+        mounts += grants.shared.mounts(spec["entity"], mounts, container=container)
     gpus = _gpus(config) if capabilities.takes_gpus else 0
     entry_point, wish = _entry_point(spec, source), None
     if builds_it and image is None:
@@ -140,6 +145,9 @@ def draft(
             spec, source, options, builds,
             entry_point=entry_point, gpus=bool(gpus), images=held.images,
         )  # fmt: skip
+    lent = _finder(spec, grants, of_build(spec))
+    if wish is not None:
+        lent(None)
     has_own = source.kind is SourceKind.IMAGE or (
         builds_it and (not image.home if image else _names_dockerfile(spec, source))
     )
@@ -170,7 +178,10 @@ def draft(
         mounts=mounts,
         login=image.login if image else None,
     )
-    return Draft(workload, source, gpus, installs, wish, find)
+    return Draft(
+        workload, source, gpus, installs, wish, find,
+        lambda given: {name.removeprefix(BUILD): value for name, value in lent(given).items()},
+    )  # fmt: skip
 
 
 def _entry_point(spec: Mapping[str, Any], source: Source) -> tuple[str, ...]:
@@ -251,8 +262,10 @@ def completed(
     )
 
 
-def _finder(spec: Mapping[str, Any], grants: Grants) -> Callable[[Given], dict[str, str]]:
-    refs, allowed = of_spec(spec), grants.passed.get(spec["resource"], ())
+def _finder(
+    spec: Mapping[str, Any], grants: Grants, refs: Refs
+) -> Callable[[Given], dict[str, str]]:
+    allowed = grants.passed.get(spec["resource"], ())
     return lambda given: resolved(refs, given, grants.environment, allowed)
 
 

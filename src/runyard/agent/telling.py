@@ -101,24 +101,29 @@ class Teller:
         return answer
 
     async def built(self, slot: Slot, *, digest: str = "", size: int = 0, error: str = "") -> None:
-        """Tell how a build has ended that was allowed. With neither digest nor error nothing was
-        built, and the next who asks may.
+        """Tell how a build has ended that was allowed; it is no matter if that is known already.
+
+        With neither digest nor error nothing was built, and the next who asks may.
 
         Raises:
             StaleLease: the item is not ours.
         """
-        await self._courier.move(
-            Built(
-                item_id=self._item_id,
-                token=self._token,
-                place=slot.place,
-                repository=slot.repository,
-                tag=slot.tag,
-                digest=digest,
-                size=size,
-                error=self.masked(error),
-            )
+        move = Built(
+            item_id=self._item_id,
+            token=self._token,
+            place=slot.place,
+            repository=slot.repository,
+            tag=slot.tag,
+            digest=digest,
+            size=size,
+            error=self.masked(error),
         )
+        try:
+            await self._courier.move(move)
+        except StaleLease:
+            raise
+        except RunyardError as refusal:
+            logger.warning("the end of a build was not taken", why=refusal.message)
 
     async def use(self, slot: Slot, digest: str) -> None:
         """Tell which image is about to run.

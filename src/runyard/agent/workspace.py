@@ -69,6 +69,21 @@ class Workspaces:
         ready.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="fetching-", dir=ready.parent))
 
+    async def scratch(self, key: str) -> Path:
+        """Return an empty directory, for building the attempt's image."""
+        place = self._root / key / "build"
+        if place.exists():  # of an earlier process of this agent
+            await asyncio.to_thread(shutil.rmtree, place)
+        place.mkdir(mode=0o700, parents=True)
+        return place
+
+    async def clear(self, key: str) -> None:
+        """Delete the files of an attempt, and keep the note. Repeatable."""
+        home = self._root / key
+        for place in list(home.iterdir()) if home.is_dir() else ():
+            if place.is_dir():
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
     async def remove(self, key: str) -> None:
         """Delete what is on disk of an attempt. Repeatable."""
         home = self._root / key
