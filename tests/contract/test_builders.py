@@ -1,0 +1,132 @@
+"""
+The builders of a host under the laws: BuildKit, docker's legacy builder, buildah; all of them real.
+
+    RUNYARD_TEST_DOCKER=1 pytest tests/contract/test_builders.py     # python:3.11-slim is there
+    RUNYARD_TEST_PODMAN=1 pytest tests/contract/test_builders.py     # localhost/python:3.11-slim is
+
+Both need a registry that takes images over plain http: RUNYARD_TEST_REGISTRY, 127.0.0.1:5000 if
+it is not set. The legacy builder is what is left to a client that has no BuildKit: the client on
+PATH is made one by a program before it, which refuses what such a client refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from runyard.builders.base import Builder
+from runyard.builders.buildah import BuildahBuilder
+from runyard.builders.docker import DockerBuilder
+from runyard.testing.builder_laws import OWN, BuilderLaws, Log, Make, token
+
+REGISTRY = os.environ.get("RUNYARD_TEST_REGISTRY", "127.0.0.1:5000")
+ENV = {**os.environ, "AWS_SECRET_ACCESS_KEY": OWN, "RUNYARD_API_KEY": OWN}
+needs_docker = pytest.mark.skipif(
+    not os.environ.get("RUNYARD_TEST_DOCKER"), reason="needs a Docker engine"
+)
+needs_podman = pytest.mark.skipif(
+    not os.environ.get("RUNYARD_TEST_PODMAN"), reason="needs buildah and podman"
+)
+
+
+class EngineBuilderLaws(BuilderLaws):
+    """`run` starts a container that is removed at its end; `save` writes an image's archive."""
+
+    registry = REGISTRY
+    run: tuple[str, ...]
+    save: tuple[str, ...]
+
+    def runs(self, image: str, command: str) -> str:
+        argv = [*self.run, "--entrypoint", "/bin/sh", image, "-c", command]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+    def content(self, image: str) -> bytes:
+        saved = subprocess.run([*self.save, image], check=True, capture_output=True).stdout
+        found = b""
+        with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                part = file.read() if file else b""
+                found += gzip.decompress(part) if part[:2] == b"\x1f\x8b" else part
+        return found
+
+
+class DockerLaws(EngineBuilderLaws):
+    base = "python:3.11-slim"
+    run = ("docker", "run", "--rm")
+    save = ("docker", "save")
+
+    @pytest.fixture
+    def cut_off(self, tmp_path: Path) -> Builder:
+        return DockerBuilder(f"unix://{tmp_path}/no-engine.sock", ENV)
+
+
+@needs_docker
+@pytest.mark.docker
+class TestBuildKit(DockerLaws):
+    @pytest.fixture
+    def builder(self) -> Builder:
+        return DockerBuilder(env=ENV)
+
+    async def test_it_mounts(self, builder: Builder) -> None:
+        assert await builder.mounts()
+
+
+@needs_docker
+@pytest.mark.docker
+class TestLegacyBuilder(DockerLaws):
+    @pytest.fixture
+    def builder(self, tmp_path: Path) -> Builder:
+        client = tmp_path / "bin" / "docker"
+        client.parent.mkdir()
+        client.write_text(
+            "#!/bin/sh\n"
+            '[ "$1" != buildx ] && [ "$DOCKER_BUILDKIT" != 1 ] || '
+            "{ echo ERROR: the buildx component is missing >&2; exit 1; }\n"
+            f'exec {shutil.which("docker")} "$@"\n'
+        )
+        client.chmod(0o700)
+        return DockerBuilder(env={**ENV, "PATH": f"{client.parent}:{ENV['PATH']}"})
+
+    async def test_it_does_not_mount(self, builder: Builder) -> None:
+        assert not await builder.mounts()
+
+
+@needs_podman
+@pytest.mark.podman
+class TestBuildah(EngineBuilderLaws):
+    base = "localhost/python:3.11-slim"
+    run = ("podman", "run", "--rm", "--tls-verify=false")
+    save = ("podman", "save", "--format", "docker-archive")
+
+    @pytest.fixture
+    def builder(self) -> Builder:
+        return BuildahBuilder(ENV)
+
+    @pytest.mark.parametrize("end", ["cancelled", "failed"])
+    async def test_no_working_container_is_left(
+        self, builder: Builder, make: Make, log: Log, end: str
+    ) -> None:
+        marked = f"RUN echo {token()}"
+        order = make(marked, f"RUN echo up; {'sleep 600' if end == 'cancelled' else 'exit 1'}")
+        before = working_containers()
+        building = asyncio.create_task(builder.build(order, log=log))
+        await log.shows("up\n")
+        if end == "cancelled":
+            assert working_containers() - before
+            building.cancel()
+        await asyncio.wait([building])
+        assert working_containers() <= before
+
+
+def working_containers() -> set[str]:
+    listed = subprocess.run(["buildah", "containers", "-q"], check=True, capture_output=True)
+    return set(listed.stdout.decode().split())
