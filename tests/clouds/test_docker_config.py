@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from runyard.clouds.docker_config import HUB, login_for, registry_of, with_registry
+from runyard.clouds.docker_config import HUB, auths_of, login_for, registry_of, with_registry
 from runyard.domain.errors import Rejected
+from runyard.domain.images import Login
 
 AUTH = base64.b64encode(b"ann:pass:word").decode()
 
@@ -79,3 +80,18 @@ def test_a_helper_is_asked(tmp_path: Path, answer: str, login: dict[str, str]) -
 def test_a_login_that_cannot_be_read_is_said(tmp_path: Path, config: Any) -> None:
     with pytest.raises(Rejected, match=r"docker-credential|helper|damaged"):
         login_for("python", env(tmp_path, config))
+
+
+def test_logins_are_written_as_they_are_read(tmp_path: Path) -> None:
+    logins = [
+        Login("docker.io", "ann", "pass:word"),
+        Login("ghcr.io", "bob", "secret"),
+        Login("team.azurecr.io", "<token>", "refresh"),
+    ]
+    given = env(tmp_path, {"auths": auths_of(logins)})
+    found = [login_for(name, given) for name in ("python", "ghcr.io/a", "team.azurecr.io/a")]
+    assert found == [
+        {"username": "ann", "password": "pass:word"},
+        {"username": "bob", "password": "secret"},
+        {"identitytoken": "refresh"},
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from runyard.clouds.finding import (
     cloud_of,
     identity_for,
     registry_for,
-    repository_of,
 )
 from runyard.clouds.oci import OciRegistry
 from runyard.domain.errors import Invalid, Rejected
@@ -130,54 +128,3 @@ def test_a_missing_library_names_its_extra(
     with pytest.raises(Rejected) as told:
         identity_for(cloud)
     assert told.value.hint == f"pip install 'runyard[{cloud}]'"
-
-
-@pytest.mark.parametrize(
-    ("block", "repository"),
-    [
-        ({"type": "ecr", "uri": f"{ECR}/jobs"}, f"{ECR}/jobs"),
-        ({"type": "acr", "uri": f"https://{ACR}/jobs/"}, f"{ACR}/jobs"),
-        ({"type": "anonymous", "url": "ghcr.io/team/jobs"}, "ghcr.io/team/jobs"),
-        (
-            {
-                "type": "ecr", "account_id": "123456789012", "region": "eu-central-1",
-                "repo_name": "jobs",
-            },
-            f"{ECR}/jobs",
-        ),
-        (
-            {
-                "type": "ecr", "account_id": "123456789012", "region": "cn-north-1",
-                "repo_name": "jobs",
-            },
-            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/jobs",
-        ),
-        (
-            {
-                "type": "gcr", "region": "europe-west4", "project": "p", "repository": "r",
-                "image-name": "jobs",
-            },
-            f"{GAR}/p/r/jobs",
-        ),
-        ({"type": "local"}, None),
-        ({}, None),
-    ],
-)  # fmt: skip
-def test_an_older_registry_block_names_its_repository(
-    block: dict[str, Any], repository: str | None
-) -> None:
-    assert repository_of(block) == repository
-
-
-@pytest.mark.parametrize(
-    ("block", "missing"),
-    [
-        ({"type": "ecr", "region": "eu-central-1"}, "account_id, repo_name"),
-        ({"type": "gcr", "region": "europe-west4", "project": "p"}, "repository, image-name"),
-        ({"type": "acr"}, "uri"),
-        ({"type": "ecr", "uri": f"{ECR}/jobs:v1"}, "without a tag"),
-    ],
-)
-def test_an_older_registry_block_says_what_it_lacks(block: dict[str, Any], missing: str) -> None:
-    with pytest.raises(Invalid, match=missing):
-        repository_of(block)

@@ -15,8 +15,9 @@ from typing import TypeVar
 import pytest
 
 from runyard.clouds import web
+from runyard.clouds.docker_config import IDENTITY_TOKEN
 from runyard.clouds.oci import OciRegistry, docker_registry
-from runyard.clouds.oci_access import IDENTITY_TOKEN, Access
+from runyard.clouds.oci_access import Access
 from runyard.clouds.web import Answer, Web
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.images import ImageRef, Login

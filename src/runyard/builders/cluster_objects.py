@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 
@@ -18,9 +17,9 @@ from runyard.builders.cluster_base import (
 )
 from runyard.builders.cluster_context import ADDRESS_KEY, scheme
 from runyard.builders.cluster_secrets import DOCKER_KEY
-from runyard.clouds import docker_config
+from runyard.clouds.docker_config import auths_of
 from runyard.domain.errors import Invalid
-from runyard.domain.images import HUB, Login
+from runyard.domain.images import Login
 
 
 def beside(
@@ -95,10 +94,4 @@ def _secret(
 
 
 def _docker(logins: Sequence[Login]) -> str:
-    auths = {
-        docker_config.HUB if login.registry == HUB else login.registry: {
-            "auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
-        }
-        for login in logins
-    }
-    return json.dumps({"auths": auths}, sort_keys=True)
+    return json.dumps({"auths": auths_of(logins)}, sort_keys=True)

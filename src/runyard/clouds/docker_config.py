@@ -11,13 +11,17 @@ import base64
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from runyard.domain.errors import Rejected
+from runyard.domain.images import HUB as HUB_HOST
+from runyard.domain.images import Login
 
 HUB: Final = "https://index.docker.io/v1/"  # the name under which logins to Docker Hub are kept
+# A user of this name has an OAuth 2 refresh token for a password, as Docker's helpers have it.
+IDENTITY_TOKEN: Final = "<token>"  # noqa: S105  (no password itself)
 _HELPER_PATIENCE: Final = 30  # seconds
 
 
@@ -55,6 +59,20 @@ def login_for(image: str, env: Mapping[str, str]) -> dict[str, str] | None:
     return _kept((config.get("auths") or {}).get(registry) or {}, registry)
 
 
+def auths_of(logins: Iterable[Login]) -> dict[str, dict[str, str]]:
+    """Return logins as the `auths` of a config.json, which docker, buildah and others read."""
+    return {
+        HUB if login.registry == HUB_HOST else login.registry: _entry(login) for login in logins
+    }
+
+
+def _entry(login: Login) -> dict[str, str]:
+    if login.username == IDENTITY_TOKEN:
+        return {"identitytoken": login.password}
+    pair = f"{login.username}:{login.password}".encode()
+    return {"auth": base64.b64encode(pair).decode()}
+
+
 def _kept(entry: Mapping[str, Any], registry: str) -> dict[str, str] | None:
     if token := entry.get("identitytoken"):
         return {"identitytoken": token}
@@ -86,6 +104,6 @@ def _ask(helper: str, registry: str, env: Mapping[str, str]) -> dict[str, str] |
         ) from error
     if login is None:
         return None
-    if login["Username"] == "<token>":
+    if login["Username"] == IDENTITY_TOKEN:
         return {"identitytoken": login["Secret"]}
     return {"username": login["Username"], "password": login["Secret"]}

@@ -11,13 +11,13 @@ import importlib
 import re
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from runyard.clouds.base import BlobStore, Identity, Registry
 from runyard.clouds.oci import docker_registry
 from runyard.domain.errors import Invalid, Rejected
-from runyard.domain.images import ImageRef, check_repository
+from runyard.domain.images import ImageRef
 
 _REGISTRIES: Final = {
     "aws": re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"),
@@ -93,42 +93,6 @@ def blobs_for(uri: str) -> BlobStore:
         )
     made: BlobStore = _module(cloud).blobs(uri)
     return made
-
-
-def repository_of(block: Mapping[str, Any]) -> str | None:
-    """Return the repository that an older `registry` block names; None if it names none.
-
-    `uri` or, as the block spells them: `account_id`, `region` and `repo_name` (ecr); `region`,
-    `project`, `repository` and `image-name` (gcr).
-
-    Raises:
-        Invalid: there is something missing.
-    """
-    kind = str(block.get("type") or "")
-    uri = block.get("uri") or block.get("url")
-    if uri:
-        return check_repository(str(uri).removeprefix("https://").rstrip("/"))
-    if kind == "ecr":
-        account, region, name = _told(block, kind, ("account_id", "region", "repo_name"))
-        suffix = ".cn" if region.startswith("cn-") else ""
-        return check_repository(f"{account}.dkr.ecr.{region}.amazonaws.com{suffix}/{name}")
-    if kind in ("gcr", "gar"):
-        parts = ("region", "project", "repository", "image-name")
-        region, project, repository, image = _told(block, kind, parts)
-        return check_repository(f"{region}-docker.pkg.dev/{project}/{repository}/{image}")
-    if kind == "acr":
-        raise Invalid("registry of type acr: `uri` is missing", hint="use builder.destination")
-    return None
-
-
-def _told(block: Mapping[str, Any], kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    missing = [name for name in names if not block.get(name)]
-    if missing:
-        raise Invalid(
-            f"registry of type {kind}: {', '.join(missing)} is missing",
-            hint="use builder.destination, with the whole name of the repository",
-        )
-    return tuple(str(block[name]) for name in names)
 
 
 def _is_host(where: str) -> bool:

@@ -16,8 +16,8 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from runyard.clouds.docker_config import HUB as HUB_LOGIN
-from runyard.clouds.docker_config import login_for
-from runyard.clouds.oci_access import IDENTITY_TOKEN, Access, Logins
+from runyard.clouds.docker_config import IDENTITY_TOKEN, login_for
+from runyard.clouds.oci_access import Access, Logins
 from runyard.clouds.web import Answer, Web, refused
 from runyard.domain.errors import Rejected
 from runyard.domain.images import HUB, ImageRef, Login

@@ -15,12 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
+from runyard.clouds.docker_config import IDENTITY_TOKEN
 from runyard.clouds.web import Answer, Web
 from runyard.domain.errors import Rejected
 from runyard.domain.images import Login
 
-# A user of this name has an OAuth 2 refresh token for a password, as Docker has it.
-IDENTITY_TOKEN: Final = "<token>"  # noqa: S105  (no password itself)
 Logins = Callable[[], Awaitable[Login | None]]
 
 _SCHEME: Final = re.compile(r"(?:^|,)\s*(Basic|Bearer)\s", re.IGNORECASE)
