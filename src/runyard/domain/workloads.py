@@ -19,12 +19,12 @@ class Workload:
     ([a-z0-9-], at most 63 characters). The process is `entry_point` followed by `args`;
     with an image and no entry point, the image's own entry point gets the `args`.
     `directory` is an absolute path on the agent's host that holds the job's files, already
-    fetched and the workload's own; `working_dir` is relative to it. `secrets` are environment
-    variables too, kept apart so that they are never printed. `config` is the queue's resource
-    configuration after the submission's changes and all macros. `gpus` are the devices that
-    the agent gave to this workload, by index; empty means none were asked for. `mounts` are
-    the volumes that `config` asked for; they are not in it any more. `login` pulls the image,
-    where the agent knows one.
+    fetched and the workload's own; `working_dir` is relative to it, or to an image's root if
+    there is no directory. `secrets` are environment variables too, kept apart so that they are
+    never printed. `config` is the queue's resource configuration after the submission's changes
+    and all macros. `gpus` are the devices that the agent gave to this workload, by index; empty
+    means none were asked for. `mounts` are the volumes that `config` asked for; they are not in
+    it any more. `login` pulls the image, where the agent knows one.
     """
 
     key: str

@@ -118,7 +118,7 @@ class DockerDriver:
             request["HostConfig"].pop("Init")  # needs a program that podman does not bring
         try:
             async with self._submitting[key]:
-                found = await self._bring_up(key, request, platform, workload.secrets)
+                found = await self._bring_up(key, request, platform, workload)
         finally:
             self._submitting.pop(key, None)
         return replace(self._handle(key), warnings=warnings(found))
@@ -210,13 +210,14 @@ class DockerDriver:
         await self._engine.close()
 
     async def _bring_up(
-        self, key: str, request: _Request, platform: str | None, secrets: Mapping[str, str]
+        self, key: str, request: _Request, platform: str | None, workload: Workload
     ) -> dict[str, Any] | None:
         """Create and start the container, if nobody has before; return it as it was then."""
+        secrets = workload.secrets
         with _nothing_begun():
             found = await self._engine.inspect(key)
             if found is None:
-                await self._images.provide(request["Image"], platform)
+                await self._images.provide(request["Image"], platform, login=workload.login)
         if found is not None:
             found = await self._started_by_another(key, found)
         elif secrets:

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from runyard.clouds.docker_config import login_for, registry_of, with_registry
+from runyard.clouds.docker_config import IDENTITY_TOKEN, login_for, registry_of, with_registry
 from runyard.domain.errors import HostFault, Rejected
+from runyard.domain.images import Login
 from runyard.drivers.docker_engine import NOT_FOUND, REFUSALS, Engine
 from runyard.drivers.docker_faults import is_of_way
 from runyard.drivers.docker_settings import Pull
@@ -21,19 +22,31 @@ class Images:
     def __init__(self, engine: Engine, policy: Pull, host_env: Mapping[str, str]) -> None:
         self._engine, self._policy, self._host_env = engine, policy, host_env
 
-    async def provide(self, image: str, platform: str | None) -> None:
-        """See to it that the engine has the image; a registry that is down is no obstacle."""
-        is_fixed = "@sha256:" in image  # the same for ever: nothing newer can be pulled
+    async def provide(
+        self, image: str, platform: str | None, *, login: Login | None = None
+    ) -> None:
+        """See to it that the engine has the image; a registry that is down is no obstacle.
+
+        `login` is the agent's own, where it knows one; else that of its user is used.
+        """
+        is_id = image.startswith("sha256:")  # of an image that was built here, and not pushed
+        is_fixed = is_id or "@sha256:" in image  # the same for ever: nothing newer can be pulled
         local, policy = await self._has_image(image), self._policy
         if local and (is_fixed or policy is not Pull.ALWAYS):
             return
+        if is_id:
+            raise Rejected(
+                f"image {image} was built for this host, and this engine does not have it",
+                hint="name a registry as `builder.destination` in the agent's settings, or let "
+                "its builder use the engine of its containers",
+            )
         if policy is Pull.NEVER:
             raise Rejected(
                 f"image {image} is not on this host, and the agent's settings say `pull: never`",
                 hint=f"docker pull {image}",
             )
         try:
-            await self._pull(image, platform)
+            await self._pull(image, platform, login)
         except (*REFUSALS, TimeoutError) as error:
             if not local:
                 is_hosts = await self._is_of_host(image, error)
@@ -63,9 +76,12 @@ class Images:
         digests = [digest for image in images for digest in image.get("RepoDigests") or ()]
         return {registry_of(digest) for digest in digests if not digest.startswith("<none>")}
 
-    async def _pull(self, image: str, platform: str | None) -> None:
+    async def _pull(self, image: str, platform: str | None, given: Login | None) -> None:
         now = asyncio.get_running_loop().time
-        login = await asyncio.to_thread(login_for, image, self._host_env)
+        if given is not None:
+            login: dict[str, str] | None = _words(given)
+        else:
+            login = await asyncio.to_thread(login_for, image, self._host_env)
         source = with_registry(image) if login else image
         async with asyncio.timeout(_STALLED) as patience:
             with self._engine.asking(image):
@@ -79,3 +95,9 @@ class Images:
             await self._engine.client().images.inspect(image)
             return True
         return False
+
+
+def _words(login: Login) -> dict[str, str]:
+    if login.username == IDENTITY_TOKEN:
+        return {"identitytoken": login.password}
+    return {"username": login.username, "password": login.password}

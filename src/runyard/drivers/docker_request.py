@@ -1,7 +1,8 @@
 """
 From a workload to the body of the engine's "create a container" request: pure.
 
-The job's files are mounted at `/mnt/wandb`, and it starts there. No privilege is added, and
+The job's files are mounted at `/mnt/wandb`, and it starts there; an image that has them itself
+starts where it says, or where the job says, from its root. No privilege is added, and
 none can be gained (`no-new-privileges`). An engine's word for the entry point replaces the
 image's own only if the job names one.
 
