@@ -116,6 +116,7 @@ class Workshop:
                 logins=await self.registries.logins(target if push else None, upon),
                 insecure=frozenset(self.builds.settings.insecure_registries),
                 labels={f"{LABEL}image": plan.tag, f"{LABEL}team": plan.team},
+                fresh=way.wish.rebuild,
             )
             return await self._in_time(self.builder.build(order, log=_listening(way)))
 

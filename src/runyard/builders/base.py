@@ -51,7 +51,8 @@ class Order:
 
     `target` has a tag; it is pushed if `push`, else it stays where the builder keeps images.
     `logins` are for the registries of the base images and of the target; those in `insecure` are
-    spoken to over plain http. `labels` are written into the image. `team` owns the caches.
+    spoken to over plain http. `labels` are written into the image. `team` owns the caches. `fresh`:
+    every step is run again, whatever is kept of an earlier build.
     """
 
     context: Path
@@ -64,6 +65,7 @@ class Order:
     logins: Sequence[Login] = ()
     insecure: frozenset[str] = frozenset()
     labels: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,8 @@ class BuildahBuilder:
             options += ["--platform", order.platform]
         for key, value in sorted(order.labels.items()):
             options += ["--label", f"{key}={value}"]
+        if order.fresh:
+            options += ["--no-cache"]
         options += desk.secret_options(order.secrets)
         return ["buildah", "build", *options, "--", str(order.context)]
 

@@ -138,6 +138,8 @@ class DockerBuilder:
             options += ["--platform", order.platform]
         for key, value in sorted(order.labels.items()):
             options += ["--label", f"{key}={value}"]
+        if order.fresh:
+            options += ["--no-cache"]
         if way is _Way.LEGACY:
             options += ["--force-rm"]
         else:

@@ -147,6 +147,14 @@ class BuilderLaws:
             await builder.build(order, log=log)
         ).run
 
+    async def test_a_fresh_build_runs_every_step_again(
+        self, builder: Builder, make: Make, log: Log
+    ) -> None:
+        order = make("RUN cat /proc/sys/kernel/random/uuid > /made")
+        first = (await builder.build(order, log=log)).run
+        assert (await builder.build(order, log=log)).run == first
+        assert (await builder.build(replace(order, fresh=True), log=log)).run != first
+
     async def test_all_that_the_steps_print_is_passed_on_in_order(
         self, builder: Builder, make: Make, log: Log
     ) -> None:
@@ -328,8 +336,8 @@ def command_lines() -> str:
 
 async def is_over(mark: str) -> None:
     async with asyncio.timeout(30):
-        while await is_running(mark):
-            await asyncio.sleep(0.2)  # noqa: ASYNC110 - another program's end sets no event
+        while await is_running(mark):  # noqa: ASYNC110 - another program's end sets no event
+            await asyncio.sleep(0.2)
 
 
 async def is_running(mark: str) -> bool:
