@@ -86,9 +86,14 @@ def test_a_block_is_a_mapping(given: Any) -> None:
     assert set(mistakes({"accelerator": given})) == {"builder.accelerator"}
 
 
-@pytest.mark.parametrize("key", ["type", "secrets"])
-def test_T14_what_is_the_queues_to_say_a_submission_may_not(key: str) -> None:
-    assert "only a queue's own" in mistakes({key: "none"}, of_queue=False)[f"builder.{key}"]
+@pytest.mark.parametrize("given", [{"secrets": {"netrc": "n"}}, {"secrets": {}}])
+def test_T14_a_submission_names_no_secrets(given: Any) -> None:
+    assert "only a queue's own" in mistakes(given, of_queue=False)["builder.secrets"]
+
+
+@pytest.mark.parametrize("name", ["none", "docker", "", None])
+def test_a_submission_chooses_no_builder(name: Any) -> None:
+    assert "not a submission's" in mistakes({"type": name}, of_queue=False)["builder.type"]
 
 
 @pytest.mark.parametrize("key", ["destination", "kaniko-image", "build-context-store"])

@@ -121,6 +121,9 @@ def _print(item: ItemDetail) -> None:
             "Failed at": item.failure.stage if item.failure else None,
             "Failure": item.failure.message if item.failure else None,
             "Detail": item.failure.detail if item.failure else None,
+            "Build log": f"runyard logs {item.id} --stage build"
+            if item.stage_logs.get("build")
+            else None,
             "Spec": item.spec,
         }
     )

@@ -158,6 +158,10 @@ def _spelled(given: Mapping[str, Any]) -> str:
 
 
 def _unknown(key: Any, known: tuple[str, ...]) -> str:
+    if key == "type":
+        return (
+            "is not a submission's to say: a queue may say none, and the agent's settings the rest"
+        )
     if key in _QUEUES:
         return "only a queue's own configuration may say this"
     if key in _AGENTS:
