@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from runyard.agent.build_settings import BuilderSettings, EnvironmentSettings
+from runyard.agent.cache_settings import CacheSettings
 from runyard.agent.registry_settings import RegistrySettings, with_destination
 from runyard.agent.volume_settings import VolumeSettings, settings_of
 from runyard.domain.errors import Invalid
@@ -57,23 +58,6 @@ class GitSettings(_Section):
         default=[],
         description="Git hosts (`host` or `host:port`) that may be reached over plain http.",
         examples=[["git.internal:3000"]],
-    )
-
-
-class CacheSettings(_Section):
-    """How much the agent keeps on disk for the next job."""
-
-    code_mb: int = Field(
-        default=4096,
-        ge=0,
-        description="Megabytes of fetched code archives; the least recently used go first.",
-        examples=[1024],
-    )
-    environments_days: int = Field(
-        default=30,
-        ge=0,
-        description="Days after which a Python environment that no job has used goes.",
-        examples=[7],
     )
 
 
@@ -189,8 +173,8 @@ class AgentConfig(_Section):
     )
     cache: CacheSettings = Field(
         default=CacheSettings(),
-        description="Limits of what is kept on disk for the next job.",
-        examples=[{"code_mb": 1024, "environments_days": 7}],
+        description="What is kept on disk for the next job: which caches jobs share, and limits.",
+        examples=[{"shared": ["pip", "wandb-artifacts"], "shared_mb": 100_000}],
     )
     builder: BuilderSettings = Field(
         default=BuilderSettings(),

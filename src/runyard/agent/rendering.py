@@ -56,7 +56,7 @@ class Grants:
     passed: Mapping[str, Collection[str]] = field(default_factory=dict)  # by resource
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     secure: bool = False  # jobs and queues as they are, nothing of a submission's own
-    shared: Shared = Shared()
+    shared: Shared = field(default_factory=Shared)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,18 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from runyard.agent.sweeping import Swept, sweep
+from runyard.agent.cache_settings import CacheSettings
+from runyard.agent.caches import TeamCaches
+from runyard.agent.sweeping import Swept, sweep, unit_of
 from runyard.agent.volume_settings import VolumeSettings
 from runyard.domain.errors import HostFault, Invalid
-from runyard.domain.volumes import Volume
+from runyard.domain.volumes import Volume, shared_of
 
 logger = structlog.get_logger(__name__)
 
@@ -55,10 +58,11 @@ class Volumes:
         settings: Mapping[str, VolumeSettings] | None = None,
         root: Path = Path("volumes"),
         *,
+        caches: TeamCaches | None = None,
         every: float = SWEEP_EVERY,
         after: float = SWEEP_AFTER,
     ) -> None:
-        """Take the settings; volumes without a path live under `root`.
+        """Take the settings; volumes without a path live under `root`. `caches` are held with them.
 
         What was used is swept `after` seconds, at the soonest, after it was swept before, and
         everything `every` seconds.
@@ -71,7 +75,11 @@ class Volumes:
             for name, each in (settings or {}).items()
         }
         self._root, self._every, self._after = root, every, after
-        _check_apart(list(self._places.values()), root)
+        self._caches = caches or TeamCaches(CacheSettings(), root.parent / "caches")
+        apart = {f"volumes.{name}": place.path for name, place in self._places.items()}
+        if self._caches.shared.kinds:
+            apart["cache.path"] = self._caches.root
+        _check_apart(apart, root)
         self._changed = asyncio.Event()
 
     @property
@@ -84,7 +92,10 @@ class Volumes:
         Raises:
             HostFault: a directory is not there, or cannot be made.
         """
+        await self._caches.hold(key, names)
         for name in names:
+            if shared_of(name):
+                continue
             place = self._places[name]
             place.users.add(key)  # first: a sweep that is under way is called off
             place.is_touched = True
@@ -92,6 +103,7 @@ class Volumes:
 
     def recall(self, key: str, names: Collection[str]) -> None:
         """Note what an adopted workload uses."""
+        self._caches.recall(key, names)
         for name in names:
             if place := self._places.get(name):
                 place.users.add(key)
@@ -100,6 +112,7 @@ class Volumes:
                     place.lock = _locked(place.path, wait=False)
 
     def free(self, key: str) -> None:
+        self._caches.free(key)
         for place in self._places.values():
             if key in place.users:
                 place.users.remove(key)
@@ -108,6 +121,11 @@ class Volumes:
 
     async def carry(self) -> None:
         """Sweep whatever has limits and no users, now and then, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._carry())
+            group.create_task(self._caches.carry())
+
+    async def _carry(self) -> None:
         if not any(place.is_limited for place in self._places.values()):
             return
         while True:
@@ -170,6 +188,7 @@ class Volumes:
                 keep=None if days is None else timedelta(days=days),
                 now=now,
                 wanted=lambda: bool(place.users),
+                unit=partial(unit_of, place.volume.preset or place.volume.name),
             )
         finally:
             os.close(lock)
@@ -226,13 +245,14 @@ def _let_go(place: _Place) -> None:
             place.lock = None
 
 
-def _check_apart(places: list[_Place], root: Path) -> None:
+def _check_apart(places: Mapping[str, Path], root: Path) -> None:
     """A job that could write above another volume could put a link in its place."""
-    real = [(place.volume.name, place.path.resolve()) for place in places]
+    real = [(name, path.resolve()) for name, path in places.items()]
+    own = root.parent.resolve()
     for name, path in real:
-        own = root.parent.resolve()
         if own.is_relative_to(path):
-            raise Invalid(f"volumes.{name}: {path} holds the agent's own directory {own}")
+            raise Invalid(f"{name}: {path} holds the agent's own directory {own}")
         for other, below in real:
             if name != other and below.is_relative_to(path):
-                raise Invalid(f"volumes.{other}: {below} is within the volume {name}, {path}")
+                whose = name.removeprefix("volumes.")
+                raise Invalid(f"{other}: {below} is within the volume {whose}, {path}")

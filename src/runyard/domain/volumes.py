@@ -3,12 +3,13 @@ Named volumes: directories of an agent's host that its operator lets jobs use.
 
 A queue names them, and says where a job shall find them; which directory that is, and whether it
 may be written, only the agent's own settings say. So nobody who may submit can name a path of
-the host (T8).
+the host (T8). Caches that are shared come to every job by themselves, each team's own (T21).
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,48 @@ PRESETS: Final[Mapping[str, Preset]] = {
     "huggingface": Preset("/mnt/cache/huggingface", "HF_HUB_CACHE"),
     "wandb-artifacts": Preset("/mnt/cache/wandb", "WANDB_CACHE_DIR"),
 }
+
+
+_SHARED: Final = "shared/"  # begins the name of a mount that nobody asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Caches that every job gets. `kinds` are presets; each team has its own below `root`."""
+
+    root: str = ""
+    kinds: tuple[str, ...] = ()
+
+    def mounts(self, team: str, others: tuple[Mount, ...], *, container: bool) -> tuple[Mount, ...]:
+        """Return a team's caches, but for those in whose place its queue has put something."""
+        found = []
+        for kind in self.kinds:
+            preset, folder = PRESETS[kind], team_folder(team)
+            path = preset.path if container else ""
+            if not any(preset.env in other.env or _meet(path, other.path) for other in others):
+                source = f"{self.root}/{folder}/{kind}"
+                found.append(Mount(f"{_SHARED}{folder}/{kind}", source, path, env=(preset.env,)))
+        return tuple(found)
+
+
+def team_folder(team: str) -> str:
+    """Return the name of a team's directory: another one for every team, and never a way out."""
+    if _NAME.fullmatch(team):
+        return team
+    return f"_{hashlib.sha256(team.encode()).hexdigest()[:40]}"  # no name begins with that
+
+
+def shared_of(mount: str) -> tuple[str, str] | None:
+    """Return the team's folder and the kind, if this is the name of a shared cache's mount."""
+    if not mount.startswith(_SHARED):
+        return None
+    folder, _, kind = mount.removeprefix(_SHARED).partition("/")
+    return (folder, kind) if folder and kind in PRESETS else None
+
+
+def _meet(one: str, other: str) -> bool:
+    both = zip(_steps(one), _steps(other), strict=False)
+    return bool(one and other) and all(a == b for a, b in both)
 
 
 @dataclass(frozen=True, slots=True)
