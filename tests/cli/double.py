@@ -96,6 +96,7 @@ class Run:
             exit_code=self.exit_code,
             reason=self.reason,
             failure=None,
+            stage_logs=run.stage_logs,
             spec=self.spec,
             warnings=[],
             events=[],

@@ -40,6 +40,7 @@ def test_a_run_without_output_says_where_that_of_its_build_is(
     done = cli("logs", "run-0")
     assert (done.code, done.out) == (0, "")
     assert "runyard logs ada/default/run-0 --stage build" in done.err
+    assert "runyard logs 0 --stage build" in cli("item", "show", "0").out
     run.log = b"hello\n"
     assert cli("logs", "run-0").err == ""
 

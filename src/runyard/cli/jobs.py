@@ -59,10 +59,10 @@ def create(
         str | None, typer.Option("--build-context", "-b", help="Directory within the code.")
     ] = None,
     base_image: Annotated[
-        str | None, typer.Option("--base-image", "-B", help="Run the code in this image.")
+        str | None, typer.Option("--base-image", "-B", help="Build its image upon this one.")
     ] = None,
     dockerfile: Annotated[
-        str | None, typer.Option("--dockerfile", "-D", help="Path within the build context.")
+        str | None, typer.Option("--dockerfile", "-D", help="Build by this; a path in the context.")
     ] = None,
     inputs: Annotated[
         str | None,

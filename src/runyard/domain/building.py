@@ -159,9 +159,7 @@ def _spelled(given: Mapping[str, Any]) -> str:
 
 def _unknown(key: Any, known: tuple[str, ...]) -> str:
     if key == "type":
-        return (
-            "is not a submission's to say: a queue may say none, and the agent's settings the rest"
-        )
+        return "is not a submission's to say: the agent's settings do, and a queue may say none"
     if key in _QUEUES:
         return "only a queue's own configuration may say this"
     if key in _AGENTS:
