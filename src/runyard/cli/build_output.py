@@ -43,6 +43,6 @@ def where(run: RunOut) -> str:
 
 
 def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        sys.stderr.write(f"{MARK}{line}".rstrip() + "\n")
+    # At once: states are told from another thread, and are not to stand within a line.
+    sys.stderr.write("".join(f"{MARK}{line}".rstrip() + "\n" for line in lines))
     sys.stderr.flush()

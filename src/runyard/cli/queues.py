@@ -129,7 +129,7 @@ def show(name: Name, entity: Entity = None, as_json: Json = False) -> None:
     **examples(
         "runyard queue edit gpu",
         "runyard queue edit gpu --set config.gpus=2 --set policy.max_requeues=0",
-        "runyard queue edit gpu --set config.builder.base_image=registry.example.com/ml/python:3.11",
+        "runyard queue edit gpu --set config.builder.base_image=registry.example.com/python:3.11",
         "runyard queue edit gpu --config new.yaml",
     ),
 )
