@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ import pytest
 from runyard.builders.base import Builder
 from runyard.builders.buildah import BuildahBuilder
 from runyard.builders.docker import DockerBuilder
-from runyard.testing.builder_laws import OWN, BuilderLaws, Log, Make, token
+from runyard.testing.builder_laws import OWN, BuilderLaws, Log, Make
 
 REGISTRY = os.environ.get("RUNYARD_TEST_REGISTRY", "127.0.0.1:5000")
 ENV = {**os.environ, "AWS_SECRET_ACCESS_KEY": OWN, "RUNYARD_API_KEY": OWN}
@@ -113,20 +114,31 @@ class TestBuildah(EngineBuilderLaws):
 
     @pytest.mark.parametrize("end", ["cancelled", "failed"])
     async def test_no_working_container_is_left(
-        self, builder: Builder, make: Make, log: Log, end: str
+        self, storage: dict[str, str], make: Make, log: Log, end: str
     ) -> None:
-        marked = f"RUN echo {token()}"
-        order = make(marked, f"RUN echo up; {'sleep 600' if end == 'cancelled' else 'exit 1'}")
-        before = working_containers()
-        building = asyncio.create_task(builder.build(order, log=log))
+        order = make(f"RUN echo up; {'sleep 600' if end == 'cancelled' else 'exit 1'}")
+        building = asyncio.create_task(BuildahBuilder(storage).build(order, log=log))
         await log.shows("up\n")
         if end == "cancelled":
-            assert working_containers() - before
+            assert working_containers(storage)
             building.cancel()
-        await asyncio.wait([building])
-        assert working_containers() <= before
+        await asyncio.gather(building, return_exceptions=True)
+        assert not working_containers(storage)
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> dict[str, str]:
+        """An environment with a storage of this test's own, which has the usual one's images."""
+        info = subprocess.run(["buildah", "info"], check=True, capture_output=True).stdout
+        store = json.loads(info)["store"]
+        config = tmp_path / "storage.conf"
+        config.write_text(
+            f'[storage]\ndriver = "{store["GraphDriverName"]}"\n'
+            f'graphroot = "{tmp_path}/graph"\nrunroot = "{tmp_path}/run"\n'
+            f'[storage.options]\nadditionalimagestores = ["{store["GraphRoot"]}"]\n'
+        )
+        return {**ENV, "CONTAINERS_STORAGE_CONF": str(config)}
 
 
-def working_containers() -> set[str]:
-    listed = subprocess.run(["buildah", "containers", "-q"], check=True, capture_output=True)
-    return set(listed.stdout.decode().split())
+def working_containers(env: dict[str, str]) -> list[str]:
+    argv = ["buildah", "containers", "-q"]
+    return subprocess.run(argv, check=True, capture_output=True, text=True, env=env).stdout.split()

@@ -82,12 +82,7 @@ class BuildahBuilder:
             for base in froms.read(text):
                 if ImageRef.parse(base).registry in order.insecure:
                     await self._pull(base, auth, env, log)
-            transcript = Transcript()
-            code = await programs.follow(
-                argv, env, directory=order.context, log=log, read=transcript.feed, grace=_GRACE
-            )
-            if code:
-                raise diagnosis.explain(transcript, code)
+            await self._run(argv, env, order.context, log)
             image = (await asyncio.to_thread(desk.image_id.read_text)).strip()
             digest = await self._push(order, desk, auth, env, log) if order.push else ""
         found = await self._inspect(image)
@@ -142,14 +137,24 @@ class BuildahBuilder:
 
     async def _pull(self, base: str, auth: list[str], env: Mapping[str, str], log: Log) -> None:
         """Have a base image whose registry speaks plain http: for that one alone."""
-        transcript = Transcript()
-        transcript.feed(f"STEP 1/1: FROM {base}\n")
         argv = ["buildah", "pull", "--tls-verify=false", "--policy", "missing", *auth, "--", base]
-        code = await programs.follow(
-            argv, env, directory=Path("/"), log=log, read=transcript.feed, grace=_GRACE
-        )
-        if code:
-            raise diagnosis.explain(transcript, code)
+        await self._run(argv, env, Path("/"), log, f"STEP 1/1: FROM {base}\n")
+
+    async def _run(
+        self, argv: list[str], env: Mapping[str, str], directory: Path, log: Log, step: str = ""
+    ) -> None:
+        """Run buildah to a good end, once more if its storage was changed under it."""
+        for is_last in (False, False, True):
+            transcript = Transcript()
+            transcript.feed(step)
+            code = await programs.follow(
+                argv, env, directory=directory, log=log, read=transcript.feed, grace=_GRACE
+            )
+            if not code:
+                return
+            error = diagnosis.explain(transcript, code)
+            if is_last or not isinstance(error, diagnosis.StorageChanged):
+                raise error
 
     async def _push(
         self, order: Order, desk: Desk, auth: list[str], env: Mapping[str, str], log: Log

@@ -24,6 +24,10 @@ _Cause = tuple[str, str]
 _Teller = Callable[[re.Match[str]], _Cause]
 
 
+class StorageChanged(Unavailable):
+    """Somebody removed an image at the wrong moment; the same again may well succeed."""
+
+
 def explain(transcript: Transcript, code: int) -> RunyardError:
     """Return what is to be raised for a build that ended with `code`: whose fault, and why.
 
@@ -36,6 +40,10 @@ def explain(transcript: Transcript, code: int) -> RunyardError:
         return Unavailable("the engine that builds images cannot be reached")
     if _ENGINES_DISK.search(builder):
         return HostFault(f"the disk of the engine that builds images is full: {_end(failure)}")
+    if _RACE.search(builder):
+        return StorageChanged(
+            "an image was removed from the builder's storage while it looked at it"
+        )
     if not failure.step.upper().startswith("RUN") and _NO_WAY.search(builder):
         return Unavailable(f"a registry cannot be reached: {_end(failure)}")
     message, hint = _cause(failure, code)
@@ -43,7 +51,7 @@ def explain(transcript: Transcript, code: int) -> RunyardError:
     return BuildFailed(
         message,
         hint=hint,
-        step=failure.step[:_LONGEST_STEP],
+        step=_short(failure.step, _LONGEST_STEP),
         lines="\n".join(lines[-_SHOWN_LINES:]),
     )
 
@@ -86,13 +94,18 @@ _NO_WAY: Final = re.compile(
     r"|(?:status(?: code)?:? |HTTP )5\d\d\b|Bad Gateway|Service Unavailable|Gateway Time-?out"
 )
 _PLAIN_HTTP: Final = re.compile(r"server gave HTTP response to HTTPS client")
+_RACE: Final = re.compile(r"checking if cached image exists.*(?:layer|image) not known")
 _EXIT: Final = re.compile(
     r"(?:returned a non-zero code: |exit code: |exit status |exited with status )(\d+)"
 )
 _KILLED: Final = re.compile(r"^Killed$|signal: killed|\bOOMKilled\b|out of memory", re.I | re.M)
 _IGNORED: Final = re.compile(r"require a different python version: (.+)")
 _NO_MATCH: Final = re.compile(r"No matching distribution found for ([^\s(]+)")
-_HOST: Final = re.compile(r"host='([^']+)'|https?://(?:[^/@\s`]*@)?([^/\s`'\":]+)")
+_HOST: Final = re.compile(r"host='([^']+)'|https?://(?:[^/@\s`]*@)?([^/\s`'\":]+)(?=[/\s`'\":])")
+
+_ONE_INDEX: Final = re.compile(
+    r"Looking in indexes: https?://(?:[^/@\s]*@)?([^/\s:,]+)[^\s,]*$", re.M
+)
 
 _WHEEL: Final = (
     "choose a version that has a wheel for this Python, or build upon an image that has a compiler "
@@ -139,7 +152,7 @@ _OF_STEPS: Final[tuple[tuple[re.Pattern[str], _Teller], ...]] = (
                    r"|Could not fetch URL \S+: There was a problem confirming the ssl certificate"
                    r"|Failed to (?:fetch|download):? `|error sending request for url"
                    r"|Request failed after \d+ retries).*"),
-        lambda m: _no_index(m[0]),
+        lambda m: _no_index(m),
     ),
     (
         re.compile(r"(?:Temporary failure resolving|Could not resolve) '([^']+)'"),
@@ -226,7 +239,7 @@ _OF_BUILDERS: Final[tuple[tuple[re.Pattern[str], _Teller], ...]] = (
     (
         re.compile(r"(?:dockerfile|Dockerfile) parse error[^:]*: ([^\n]+)"
                    r"|Error response from daemon: (?:unknown instruction: .+)"
-                   r"|((?:unknown|Unknown) (?:instruction|flag): [^\n]+)"),
+                   r"|([Uu]nknown (?:instruction|flag): \"?[\w-]+\"?)"),
         lambda m: (f"the Dockerfile cannot be read: {(m[1] or m[2] or m[0])[:200]}", ""),
     ),
     (
@@ -270,8 +283,11 @@ def _cause(failure: Failure, code: int) -> _Cause:
     return f"the build failed: {_end(failure) or f'exit code {code}'}", ""
 
 
-def _no_index(words: str) -> _Cause:
+def _no_index(match: re.Match[str]) -> _Cause:
+    words = match[0] + match.string[match.end() : match.end() + _LONGEST_WORDS]  # its causes
     hosts = [first or second for first, second in _HOST.findall(words)]
+    if not hosts and (told := _ONE_INDEX.search(match.string)):
+        hosts = [told[1]]
     where = f"the package index at {hosts[0]}" if hosts else "the package index"
     low = words.lower()
     if "certificate" in low or "ssl" in low or "tls" in low:
@@ -325,7 +341,7 @@ def _end(failure: Failure) -> str:
     return _short(words[-1]) if words else ""
 
 
-def _short(text: str) -> str:
+def _short(text: str, longest: int = _LONGEST_WORDS) -> str:
     """Return one line, without what an address may hold of a password."""
     line = re.sub(r"(https?://)[^/@\s]*@", r"\1", " ".join(text.split()))
-    return line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS]}…"
+    return line if len(line) <= longest else f"{line[:longest]}…"
