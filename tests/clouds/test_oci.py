@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from runyard.clouds import web
+from runyard.clouds import oci_access, web
 from runyard.clouds.docker_config import IDENTITY_TOKEN
 from runyard.clouds.oci import OciRegistry, docker_registry
 from runyard.clouds.oci_access import Access
@@ -362,3 +362,19 @@ def test_docker_hub_has_one_name_and_the_login_that_docker_keeps_for_it(tmp_path
         hub = docker_registry(name, env={"DOCKER_CONFIG": str(tmp_path)})
         assert using(hub, lambda it: it.login()) == Login("docker.io", "ann", SECRET)
         assert using(hub, lambda it: it._address()) == "https://registry-1.docker.io"
+
+
+def test_what_is_kept_of_many_repositories_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oci_access, "_MOST", 3)
+
+    async def login() -> Login:
+        return Login("host", "ann", SECRET)
+
+    async def ask() -> list[bool]:
+        access = Access(Web("host"), login, lambda _: True)
+        refusal = Answer(401, {"WWW-Authenticate": 'Basic realm="x"'})
+        for n in range(5):
+            await access.answer(refusal, f"scope {n}")
+        return [access.header(f"scope {n}") is not None for n in range(5)]
+
+    assert asyncio.run(ask()) == [False, False, True, True, True]

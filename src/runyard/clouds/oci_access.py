@@ -28,6 +28,7 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
 _LEAST: Final = 60.0  # seconds that a token lives if nothing is said
 _MARGIN: Final = 10.0  # seconds before its end at which a token is not used any more
 _PASSWORD_KEPT: Final = 300.0
+_MOST: Final = 1000  # headers kept: repositories are named by whoever submits jobs
 
 
 class Access:
@@ -66,6 +67,8 @@ class Access:
             value, holds = self._basic(await self._login()), _PASSWORD_KEPT
         else:
             raise Rejected(f"{self._web.whom} wants a login of a kind that is unknown here")
+        while len(self._kept) >= _MOST:
+            del self._kept[next(iter(self._kept))]
         self._kept[scope] = (value, self._seconds() + holds)
         return value
 
