@@ -21,12 +21,33 @@ from runyard.agent.planning import Builds
 from runyard.agent.registries import Registries
 from runyard.agent.rendering import Image
 from runyard.builders.base import Builder
+from runyard.builders.choosing import choose
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.images import ImageRef
 
 logger = structlog.get_logger(__name__)
 
 MOST_SECRET: Final = 1 << 20  # bytes of one file
+
+
+async def find_builder(type_: str, *, host: str | None, env: Mapping[str, str]) -> Builder | None:
+    """Return the builder of a type, which works; None if nothing is to be built.
+
+    Raises:
+        Rejected: the one that is named does not work.
+    """
+    builder = await choose(type_, host=host, env=env)
+    if builder is not None and type_ != "auto":
+        try:
+            await builder.check()
+        except Rejected as error:
+            await builder.close()
+            raise Rejected(
+                f"the builder that the agent's settings name, {type_}, does not work: "
+                f"{error.message}",
+                hint=error.hint,
+            ) from error
+    return builder
 
 
 class ChosenImages:

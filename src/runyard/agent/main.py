@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -25,6 +26,8 @@ from runyard.agent import reporting
 from runyard.agent.archives import CodeCache
 from runyard.agent.attempt import Attempt
 from runyard.agent.bench import Bench
+from runyard.agent.caches import TeamCaches
+from runyard.agent.chosen_images import ChosenImages, find_builder
 from runyard.agent.config import AgentConfig
 from runyard.agent.courier import Courier
 from runyard.agent.environments import Environments
@@ -32,10 +35,14 @@ from runyard.agent.fetching import Fetcher
 from runyard.agent.git import GitAccess
 from runyard.agent.gpus import GpuRack, discover
 from runyard.agent.health import Host
+from runyard.agent.image_garbage import EVERY as DELETE_EVERY
+from runyard.agent.image_garbage import delete_doomed
 from runyard.agent.leftovers import clear_leftovers
 from runyard.agent.logs import LogCourier
 from runyard.agent.outage import Line
+from runyard.agent.prefetch import Prefetch
 from runyard.agent.recovery import Recovery
+from runyard.agent.registries import Registries
 from runyard.agent.registry import Drivers
 from runyard.agent.rendering import Grants
 from runyard.agent.session import Session
@@ -43,6 +50,8 @@ from runyard.agent.volumes import Volumes
 from runyard.agent.workspace import Workspaces
 from runyard.client import credentials
 from runyard.client.agent_api import AgentApi
+from runyard.client.artifact_links import ArtifactLinks
+from runyard.clouds.finding import identity_for, registry_for
 from runyard.domain.errors import RunyardError, StaleEpoch, Unavailable
 from runyard.drivers.base import Driver
 from runyard.wire.agent import Held, Register, Registered
@@ -119,7 +128,9 @@ class Agent:
         self._code = CodeCache(root / "code")
         self._environments = Environments(root / "environments", host_env=environ)
         gpus = discover(config.gpus)
-        self._volumes = Volumes(config.volumes, root / "volumes")
+        caches = TeamCaches(config.cache, root / "caches")
+        self._volumes = Volumes(config.volumes, root / "volumes", caches=caches)
+        self._images = _images(config, environ)
         self._host = Host(root, self._drivers.in_use, lambda: discover(config.gpus), gpus)
         self._bench = Bench(
             courier=Courier(self._api, self._line),
@@ -140,6 +151,7 @@ class Agent:
             workspaces=self._workspaces,
             gpus=GpuRack(gpus, config.gpus_shared),
             volumes=self._volumes,
+            ahead=Prefetch(config.cache.shared_mb, partial(ArtifactLinks, base_url)),
             grants=Grants(
                 environ,
                 frozenset(config.macros),
@@ -147,8 +159,10 @@ class Agent:
                 _passed(config),
                 self._volumes.table,
                 config.secure_mode,
+                caches.shared,
             ),
             base_url=base_url,
+            images=self._images,
             live=set(),
             stop_grace=config.stopped_run_timeout,
         )
@@ -177,6 +191,7 @@ class Agent:
             return OK
         finally:
             await self._drivers.close()
+            await self._images.close()
             await self._api.close()
 
     async def _register(self, stop: asyncio.Event) -> Registered | None:
@@ -230,10 +245,14 @@ class Agent:
         ]
         try:
             drivers = await self._check_drivers(resources, registered.held)
+            await self._check_identity()
+            if any(driver.capabilities.needs_image for driver in drivers):
+                await self._images.check()
             for held in registered.held:
                 session.take(held, group)
             background.append(group.create_task(self._say_how_it_goes(session)))
             background.append(group.create_task(_surviving(self._clear_leftovers(drivers))))
+            background.append(group.create_task(self._delete_images()))
             await self._host.look()  # warns; whether it matters, starts will show
             if ready is not None:
                 ready(registered)
@@ -260,6 +279,31 @@ class Agent:
             except Unavailable as error:
                 logger.warning("not there yet", resource=driver.name, why=error.message)
         return drivers
+
+    async def _check_identity(self) -> None:
+        """Say as whom this agent acts in its cloud.
+
+        Raises:
+            Rejected: nobody, or somebody whose credentials have expired.
+        """
+        surroundings = self._config.environment
+        identity = identity_for(surroundings.type, surroundings.region)
+        if identity is None:
+            return
+        try:
+            principal = await identity.principal()
+            logger.info("acts as", principal=principal, environment=surroundings.type)
+        except Unavailable as error:
+            logger.warning("not there yet", environment=surroundings.type, why=error.message)
+
+    async def _delete_images(self) -> None:
+        while True:
+            await asyncio.sleep(DELETE_EVERY)
+            if (shop := self._images.workshop) is not None:
+                try:
+                    await delete_doomed(self._api, shop)
+                except RunyardError as error:
+                    logger.debug("images are not deleted now", why=error.message)
 
     async def _clear_leftovers(self, drivers: list[Driver]) -> None:
         clear = [await clear_leftovers(driver, self._bench.live) for driver in drivers]
@@ -307,6 +351,24 @@ async def _surviving(work: Coroutine[Any, Any, None]) -> None:
 async def _when(event: asyncio.Event, act: Callable[[], None]) -> None:
     await event.wait()
     act()
+
+
+def _images(config: AgentConfig, environ: Mapping[str, str]) -> ChosenImages:
+    """Return the agent's images. Its builder uses the engine that its containers run on."""
+    settings, container = config.builder, config.resources.get("local-container", {})
+    host = container.get("host")
+    registry = partial(
+        registry_for,
+        environment=config.environment.type,
+        env=environ,
+        insecure=frozenset(settings.insecure_registries),
+    )
+    return ChosenImages(
+        settings,
+        partial(find_builder, settings.type, host=str(host) if host else None, env=environ),
+        Registries(registry),
+        environ,
+    )
 
 
 def _driver_settings(config: AgentConfig) -> dict[str, dict[str, object]]:
