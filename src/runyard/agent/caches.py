@@ -161,8 +161,8 @@ class TeamCaches:
     def _take(self, team: _Team, folder: Path, kinds: Collection[str]) -> None:
         try:
             (folder / OURS / INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in (self.root, folder):
-                path.chmod(0o700)  # whatever the umask, and whoever made it
+            for path in (self.root, folder, folder / OURS):
+                path.chmod(0o700)  # also one that was there before
             for kind in kinds:
                 open_to_all(folder / kind)
         except OSError as error:
