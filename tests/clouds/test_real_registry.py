@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from runyard.builders.base import Order
+from runyard.builders.docker import DockerBuilder
 from runyard.cli.children import free_port
 from runyard.clouds.finding import registry_for
 from runyard.clouds.oci import OciRegistry
@@ -88,6 +90,40 @@ def logged_in(host: str, tmp_path: Path) -> OciRegistry:
     found = registry_for(f"{host}/ml/jobs", env={"DOCKER_CONFIG": str(tmp_path)})
     assert isinstance(found, OciRegistry)
     return found
+
+
+def test_what_a_builder_pushes_with_the_login_is_found(
+    host: str, logged_in: OciRegistry, tmp_path: Path
+) -> None:
+    """From a login that Docker keeps, by the order of a build, to an image with a digest."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "file").write_text(host)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY file /file\n")
+    target = ImageRef(f"{host}/ml/built", "v1")
+
+    async def build(it: OciRegistry) -> tuple[str, str | None]:
+        login = await it.login()
+        assert login is not None
+        builder = DockerBuilder(env=os.environ)
+        order = Order(
+            context=context,
+            dockerfile=tmp_path / "Dockerfile",
+            target=target,
+            push=True,
+            team="t",
+            logins=[login],
+        )
+        try:
+            built = await builder.build(order, log=lambda _: None)
+            return built.image.digest, await it.digest(target)
+        finally:
+            await builder.remove(target)
+            await builder.close()
+
+    pushed, found = using(logged_in, build)
+    assert pushed == found
+    assert pushed.startswith("sha256:")
 
 
 def push(host: str, tag: str) -> ImageRef:
