@@ -47,7 +47,7 @@ def explain(transcript: Transcript, code: int) -> RunyardError:
     if not failure.step.upper().startswith("RUN") and _NO_WAY.search(builder):
         return Unavailable(f"a registry cannot be reached: {_end(failure)}")
     message, hint = _cause(failure, code)
-    lines = failure.said or failure.last
+    lines = [line[:_LONGEST_WORDS] for line in failure.said or failure.last]
     return BuildFailed(
         message,
         hint=hint,
@@ -101,7 +101,7 @@ _EXIT: Final = re.compile(
 _KILLED: Final = re.compile(r"^Killed$|signal: killed|\bOOMKilled\b|out of memory", re.I | re.M)
 _IGNORED: Final = re.compile(r"require a different python version: (.+)")
 _NO_MATCH: Final = re.compile(r"No matching distribution found for ([^\s(]+)")
-_HOST: Final = re.compile(r"host='([^']+)'|https?://(?:[^/@\s`]*@)?([^/\s`'\":]+)(?=[/\s`'\":])")
+_HOST: Final = re.compile(r"host='([^']+)'|https?://(?:[^/@\s`]*@)?+([^/@\s`'\":]+)(?=[/\s`'\":])")
 
 _ONE_INDEX: Final = re.compile(
     r"Looking in indexes: https?://(?:[^/@\s]*@)?([^/\s:,]+)[^\s,]*$", re.M
@@ -240,7 +240,10 @@ _OF_BUILDERS: Final[tuple[tuple[re.Pattern[str], _Teller], ...]] = (
         re.compile(r"(?:dockerfile|Dockerfile) parse error[^:]*: ([^\n]+)"
                    r"|Error response from daemon: (?:unknown instruction: .+)"
                    r"|([Uu]nknown (?:instruction|flag): \"?[\w-]+\"?)"),
-        lambda m: (f"the Dockerfile cannot be read: {(m[1] or m[2] or m[0])[:200]}", ""),
+        lambda m: (
+            f"the Dockerfile cannot be read: {(m[1] or m[2] or m[0])[:200]}",
+            "mend the line; this builder may be too old for what it uses",
+        ),
     ),
     (
         re.compile(r"pull access denied for ([^\s,]+)"

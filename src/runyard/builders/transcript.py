@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _KEPT_LINES: Final = 400
-_LONGEST_LINE: Final = 600
+_LONGEST_LINE: Final = 4000
 _MOST_VERTICES: Final = 2000
 _STEP: Final = re.compile(r"(?:\[\d+/\d+\] )?(?:Step|STEP) \d+/\d+ ?: (.+)")
 _VERTEX: Final = re.compile(r"#(\d+) (?:(\[[^\]]+\] .+)|(ERROR|CANCELED)(?:: (.*))?|(.*))")
