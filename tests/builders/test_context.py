@@ -88,6 +88,15 @@ def test_what_is_named_and_missing_is_told_with_its_path(job: Path) -> None:
         context.choose(job, named="src")
 
 
+def test_words_that_cannot_be_a_files_name_are_none(job: Path) -> None:
+    words = ("python", "-c", "pass\n" * 1000, "a\0b", "", "/etc/passwd")
+    assert context.choose(job, entry_point=words).entry_point == words
+    with pytest.raises(Rejected, match="is not in the job's files"):
+        context.choose(job, named="x" * 1000)
+    with pytest.raises(Rejected, match="is not a directory"):
+        context.choose(job, build_context="x" * 1000)
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "link", "src/../../out", "a\0b"])
 def test_T8_no_path_leaves_the_jobs_files(job: Path, tmp_path: Path, name: str) -> None:
     put(tmp_path, "out", "FROM secret\n")
@@ -129,6 +138,12 @@ def test_a_lock_beside_a_project_decides_its_versions(job: Path) -> None:
     files = ("pyproject.toml", "uv.lock")
     assert packages.detect(job) == Install(Method.UV_LOCK, files)
     lock.write_text('[[package]]\nname = "y"\nsource = { editable = "lib/y" }\n')
+    assert packages.detect(job) == Install(Method.UV_LOCK, files, whole=True)
+    for odd in ("package = 3", "package = [3]", "not toml"):
+        lock.write_text(odd)
+        assert packages.detect(job) == Install(Method.UV_LOCK, files)
+    workspace = '[tool.uv.workspace]\nmembers = ["lib/*"]\n'
+    put(job, "pyproject.toml", ORDER["pyproject.toml"][0] + workspace)
     assert packages.detect(job) == Install(Method.UV_LOCK, files, whole=True)
 
 
@@ -278,3 +293,13 @@ def test_a_recipe_starts_in_the_build_context(job: Path) -> None:
     made = context.recipe(PLAN, found, mounts=True, cache="team")
     assert (made.base, made.directory, made.cache) == (f"python@{DIGEST}", "src", "team")
     assert context.recipe(PLAN, context.choose(job), mounts=True, cache="t").directory == ""
+
+
+def test_T8_no_ignore_file_beside_a_dockerfile_is_read_through_a_link(
+    job: Path, tmp_path: Path
+) -> None:
+    put(job, "Mine", "FROM a\n")
+    (job / "Mine.dockerignore").symlink_to(put(tmp_path, "secret"))
+    found = context.choose(job, named="Mine")
+    context.write(Recipe(""), found, tmp_path / "into", bases=[BaseImage("a", DIGEST)])
+    assert tree(tmp_path / "into") == {"Mine"}

@@ -48,7 +48,9 @@ def build(
     into = files.parent / f"into-{way}"
     recipe = context.recipe(plan, found, mounts=way == BUILDKIT, cache="runyard-test")
     written = context.write(recipe, found, into)
-    plain = ("--progress=plain",) if way == BUILDKIT else ()
+    plain: tuple[str, ...] = ("--progress=plain",) if way == BUILDKIT else ()
+    for secret in plan.secrets:
+        plain += ("--secret", f"id={secret},src={files.parent / secret}")
     words = ("build", *plain, "-t", name, "-f", str(written.dockerfile), str(written.context))
     return docker(*words, DOCKER_BUILDKIT=way).encode().splitlines()
 
@@ -90,6 +92,23 @@ def test_what_the_base_has_is_seen(tmp_path: Path, name: str) -> None:
         log = build(job, name, base=base, entry_point=("python", "-c", "import six; print(six)"))
         assert any(b"already satisfied: six" in line for line in log)
         assert "/usr/local/lib" in docker("run", "--rm", name)
+
+
+def test_the_index_that_a_list_names_is_asked(tmp_path: Path, name: str) -> None:
+    files = put(tmp_path / "job", requirements__txt="--index-url https://pypi.org/simple/\nsix\n")
+    log = b"\n".join(build(files, name, entry_point=("true",)))
+    assert b"Looking in indexes: https://pypi.org/simple/" in log
+
+
+def test_the_operators_settings_of_pip_hold_and_are_not_in_the_image(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "pip.conf").write_text("[install]\nprefer-binary = true\nreport = /used\n")
+    (tmp_path / "netrc").write_text("machine a.example login me password hidden\n")
+    files = put(tmp_path / "job", requirements__txt="six\n")
+    build(files, name, entry_point=("true",), secrets=("netrc", "pip.conf"))
+    assert "six" in inside(name, "cat /used")
+    assert inside(name, "find /run/secrets -size +0 -type f") == ""
 
 
 def test_a_projects_packages_are_installed(tmp_path: Path, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runyard.builders.froms import pin, read
+from runyard.builders.froms import after_each_from, pin, read
 
 DIGEST = f"sha256:{'5c' * 32}"
 
@@ -59,4 +59,16 @@ def test_a_name_is_replaced_where_it_stands() -> None:
     assert pin(text, found) == (
         f"ARG V=3.11\nFROM --platform=linux/arm64 r.example:5000/python@{DIGEST} \\\n  AS python\n"
         f"FROM python\nCOPY --chown=1:0 --from=b@{DIGEST} b:1 /\n"
+    )
+
+
+def test_what_is_pinned_stays_as_its_author_had_it() -> None:
+    text = f"FROM a@{DIGEST}\n"
+    assert pin(text, {f"a@{DIGEST}": f"sha256:{'0' * 64}"}) == text
+
+
+def test_an_instruction_is_put_at_the_beginning_of_each_stage() -> None:
+    text = "ARG V\nFROM a \\\n AS b\nRUN x <<E\nFROM c\nE\nFROM b"
+    assert after_each_from(text, "ARG T") == (
+        "ARG V\nFROM a \\\n AS b\nARG T\nRUN x <<E\nFROM c\nE\nFROM b\nARG T\n"
     )

@@ -72,14 +72,14 @@ def choose(
     root = Path(os.path.realpath(files))
     words = tuple(entry_point)
     directory = _inside(root, root, build_context, "the build context")
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # Path's own raises for names that are too long
         raise Rejected(
             f"the build context {build_context!r} is not a directory of the job's files",
             hint=_LEFT_OUT,
         )
     if named:
         path = _inside(root, directory, named, "the Dockerfile")
-        if not path.is_file():
+        if not os.path.isfile(path):
             shown = os.path.normpath(os.path.join(build_context, named))
             raise Rejected(
                 f"the Dockerfile {shown!r} is not in the job's files",
@@ -148,7 +148,7 @@ def _beside(
 ) -> tuple[Path | None, tuple[str, ...]]:
     """Find a Dockerfile beside the first word that is a file; shorten `python FILE` to its name."""
     for at, word in enumerate(words):
-        if not word or os.path.isabs(word) or not (directory / word).is_file():
+        if not word or os.path.isabs(word) or not os.path.isfile(directory / word):
             continue
         place = _inside(root, directory, os.path.dirname(word), "the entry point")
         for name in BESIDE:

@@ -137,6 +137,8 @@ def _locks_local(lock: Path) -> bool:
         packages = tomllib.loads(lock.read_text(encoding="utf-8")).get("package", [])
     except ValueError:
         return False  # uv says best what is wrong with it
+    if not isinstance(packages, list):
+        return False
     sources = (package.get("source") for package in packages if isinstance(package, dict))
     return any(
         source.get(key) not in (None, ".")
