@@ -4,9 +4,10 @@ The builders of a host under the laws: BuildKit, docker's legacy builder, builda
     RUNYARD_TEST_DOCKER=1 pytest tests/contract/test_builders.py     # python:3.11-slim is there
     RUNYARD_TEST_PODMAN=1 pytest tests/contract/test_builders.py     # localhost/python:3.11-slim is
 
-Both need a registry that takes images over plain http: RUNYARD_TEST_REGISTRY, 127.0.0.1:5000 if
-it is not set. The legacy builder is what is left to a client that has no BuildKit: the client on
-PATH is made one by a program before it, which refuses what such a client refuses.
+Both need a registry that takes images over plain http and has python:3.11-slim:
+RUNYARD_TEST_REGISTRY, 127.0.0.1:5000 if it is not set. The legacy builder is what is left to a
+client that has no BuildKit: the client on PATH is made one by a program before it, which refuses
+what such a client refuses.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from pathlib import Path
 
 import pytest
 
-from runyard.builders.base import Builder
+from runyard.builders.base import Builder, BuildFailed
 from runyard.builders.buildah import BuildahBuilder
 from runyard.builders.docker import DockerBuilder
-from runyard.testing.builder_laws import OWN, BuilderLaws, Log, Make
+from runyard.testing.builder_laws import OWN, BuilderLaws, Log, Make, made_public
 
 REGISTRY = os.environ.get("RUNYARD_TEST_REGISTRY", "127.0.0.1:5000")
 ENV = {**os.environ, "AWS_SECRET_ACCESS_KEY": OWN, "RUNYARD_API_KEY": OWN}
@@ -58,6 +59,17 @@ class EngineBuilderLaws(BuilderLaws):
                 part = file.read() if file else b""
                 found += gzip.decompress(part) if part[:2] == b"\x1f\x8b" else part
         return found
+
+    @pytest.mark.network
+    async def test_a_package_that_does_not_exist_is_named_and_nothing_is_pushed(
+        self, builder: Builder, tmp_path: Path, log: Log
+    ) -> None:
+        make = Make(tmp_path, f"{REGISTRY}/python:3.11-slim", REGISTRY)
+        order = make("RUN pip install runyard-no-such-package-x", push=True)
+        with pytest.raises(BuildFailed) as caught:
+            await builder.build(order, log=log)
+        assert caught.value.message.endswith("no such version of it: runyard-no-such-package-x")
+        assert made_public(order.target) is None
 
 
 class DockerLaws(EngineBuilderLaws):

@@ -32,7 +32,7 @@ def apart(dockerfile: Path, desk: Desk) -> Path:
     try:
         if dockerfile.stat().st_size > _LARGEST:
             raise Rejected(f"{dockerfile.name} is larger than {_LARGEST:,} bytes")
-        text = dockerfile.read_text()
+        text = dockerfile.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise Rejected(f"{dockerfile.name} is no text in UTF-8") from error
     own = desk.write("Dockerfile", after_each_from(text, "ARG RUNYARD_TEAM"))

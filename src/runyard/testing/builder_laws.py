@@ -207,11 +207,11 @@ class BuilderLaws:
         order = make(f"RUN echo up; sleep {mark}", push=True)
         building = asyncio.create_task(builder.build(order, log=log))
         await log.shows("up\n")
-        assert await is_running(mark)
+        await until(mark, runs=True)
         building.cancel()
         with pytest.raises(asyncio.CancelledError):
             await building
-        await is_over(mark)
+        await until(mark, runs=False)
         assert made_public(order.target) is None
 
     async def test_a_secret_is_mounted_and_stays_nowhere(
@@ -281,7 +281,7 @@ OWN = "a-variable-of-the-agent"  # the value of one that `builder` has in its ow
 
 
 class Make:
-    """Makes orders: a Dockerfile upon the base, outside of its context, and a name of their own."""
+    """Makes orders: a Dockerfile outside of its context, and a name, that nobody has had before."""
 
     def __init__(self, path: Path, base: str, registry: str) -> None:
         self.made: list[Order] = []
@@ -296,7 +296,9 @@ class Make:
         for name, text in files.items():
             (context / name).write_text(text)
         dockerfile = place / "Dockerfile.made"
-        dockerfile.write_text("\n".join((f"FROM {self._base}", *steps)) + "\n")
+        dockerfile.write_text(
+            "\n".join((f"FROM {self._base}", f"ENV LAWS={token()}", *steps)) + "\n"
+        )
         order = Order(
             context, dockerfile, ImageRef(f"{self._registry}/runyard-laws", token()),
             push=push, team="one", secrets=secrets, insecure=frozenset({self._registry}),
@@ -334,11 +336,12 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
-async def is_over(mark: str) -> None:
+async def until(mark: str, *, runs: bool) -> None:
+    """Wait until a program of that mark runs, or none does any more."""
+
+    def is_running() -> bool:
+        return f"sleep {mark}" in command_lines()
+
     async with asyncio.timeout(30):
-        while await is_running(mark):  # noqa: ASYNC110 - another program's end sets no event
+        while await asyncio.to_thread(is_running) is not runs:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(0.2)
-
-
-async def is_running(mark: str) -> bool:
-    return f"sleep {mark}" in await asyncio.to_thread(command_lines)
