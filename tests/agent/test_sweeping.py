@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from runyard.agent.sweeping import sweep
+from runyard.agent.sweeping import sweep, unit_of
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 KIB = 1024
@@ -124,3 +125,26 @@ def test_what_cannot_go_is_told_and_the_rest_goes(tmp_path: Path) -> None:
     (tmp_path / "locked").chmod(0o700)
     assert done.errors == ["locked/f: Permission denied"]
     assert left(tmp_path) == {"locked", "locked/f"}
+
+
+def test_an_archive_that_uv_has_unpacked_goes_whole_or_not_at_all(tmp_path: Path) -> None:
+    for name, days in (("one/numpy/a.py", 1), ("one/numpy/b.py", 9), ("two/c.py", 8)):
+        put(tmp_path, f"archive-v0/{name}", days=days)
+    put(tmp_path, "wheels-v5/old", days=9)
+    sweep(tmp_path, quota=130 * KIB, keep=None, now=NOW, unit=partial(unit_of, "uv"))
+    assert {path for path in left(tmp_path) if "." in path} == {
+        "archive-v0/one/numpy/a.py",
+        "archive-v0/one/numpy/b.py",
+    }
+    sweep(tmp_path, quota=0, keep=None, now=NOW, unit=partial(unit_of, "uv"))
+    assert not (tmp_path / "archive-v0").exists()  # uv asks for the directory
+
+
+def test_what_is_spared_stays_though_it_is_over_the_limit(tmp_path: Path) -> None:
+    for days in (1, 5, 3):
+        put(tmp_path, str(days), days=days)
+    (tmp_path / "empty").mkdir()
+    cutoff = (NOW - timedelta(days=4)).timestamp()
+    done = sweep(tmp_path, quota=0, keep=None, now=NOW, spared=lambda _, used: used >= cutoff)
+    assert left(tmp_path) == {"1", "3", "empty"}
+    assert (done.removed, done.is_whole) == (1, True)
