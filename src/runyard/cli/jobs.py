@@ -47,7 +47,11 @@ def create(
     ] = None,
     entry_point: Annotated[
         str | None,
-        typer.Option("--entry-point", "-E", help="The command to run; default: python main.py."),
+        typer.Option(
+            "--entry-point",
+            "-E",
+            help="The command to run; default: python main.py, or what a --dockerfile says.",
+        ),
     ] = None,
     git_hash: Annotated[
         str | None, typer.Option("--git-hash", "-g", help="Branch, tag or commit.")

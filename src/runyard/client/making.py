@@ -236,6 +236,8 @@ def _input_notes(inputs: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _entry_point(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not recipe.entry_point and recipe.dockerfile:
+        return (), ("no entry point was given: the Dockerfile's own is taken",)
     if not recipe.entry_point:
         return DEFAULT_ENTRY_POINT, ("no entry point was given: `python main.py` is taken",)
     words = sources.check_entry_point(recipe.entry_point)

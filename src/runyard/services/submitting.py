@@ -321,7 +321,7 @@ def _check_program(spec: Mapping[str, Any], policy: QueuePolicy) -> None:
     words = tuple(over["entry_point"] or source.get("entry_point") or ())
     if words:
         check_entry_point(words)
-    elif not source.get("image"):
+    elif not (source.get("image") or over["dockerfile"] or source.get("dockerfile")):
         raise Invalid(
             "entry_point: the job has none, and the submission gives none",
             hint='runyard launch … -E "python train.py"',
