@@ -174,20 +174,19 @@ class _Making:
         except _JOBS_FAULT as error:
             await self._server.built(slot, error=error.message)
             raise
-        await self._server.built(slot, digest=built.image.digest, size=built.size)
-        return await self._use(slot, target, built.image.digest, own, run=built.run)
+        digest = built.image.digest or built.run  # what was not pushed runs by its id
+        await self._server.built(slot, digest=digest, size=built.size)
+        return await self._use(slot, target, digest, own)
 
-    async def _use(
-        self, slot: Slot, target: ImageRef, digest: str, own: _Own | None, *, run: str = ""
-    ) -> Image:
+    async def _use(self, slot: Slot, target: ImageRef, digest: str, own: _Own | None) -> Image:
         await self._server.use(slot, digest)
-        login = None
+        run, login = digest, None
         if self._shop.builds.pushes:
             registry = await self._shop.registries.of(target)
             login = await self._insist(registry.login)
             run = str(target.pinned(digest))
         return Image(
-            run=run or digest,
+            run=run,
             home="" if own else HOME,
             entry_point=own.entry_point if own else None,
             login=login,

@@ -108,8 +108,10 @@ class ScriptedBuilder(_Scripted):
         digest = f"sha256:{hashlib.sha256(order.target.tag.encode()).hexdigest()}"
         shelf = self.shelf.images if order.push else self.shelf.local
         shelf[order.target.tagged] = digest
+        if not order.push:
+            return Built(order.target, digest, size=1_000_000)
         pushed = order.target.pinned(digest)
-        return Built(pushed, str(pushed) if order.push else digest, size=1_000_000)
+        return Built(pushed, str(pushed), size=1_000_000)
 
     async def remove(self, image: ImageRef, /) -> None:
         self._called("remove", image.tagged)
