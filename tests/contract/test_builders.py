@@ -124,6 +124,12 @@ class TestBuildah(EngineBuilderLaws):
     def builder(self) -> Builder:
         return BuildahBuilder(ENV)
 
+    async def test_a_runtime_keeps_the_hosts_processes_apart(self, make: Make, log: Log) -> None:
+        builder = BuildahBuilder({**ENV, "BUILDAH_ISOLATION": "oci"})
+        built = await builder.build(make("RUN readlink /proc/self/ns/pid > /made"), log=log)
+        own = os.readlink("/proc/self/ns/pid")
+        assert self.runs(built.run, "cat /made").strip() not in ("", own)
+
     @pytest.mark.parametrize("end", ["cancelled", "failed"])
     async def test_no_working_container_is_left(
         self, storage: dict[str, str], make: Make, log: Log, end: str

@@ -1,9 +1,10 @@
 """
 Images by buildah, which needs no engine: they are in the storage that podman runs them from.
 
-Steps run with chroot isolation, as nothing more can be had in every place where an agent runs. So
-the host's network is theirs; the agent's environment and its logins are not. A killed buildah would
-leave its working container behind, mounted: it is asked to end first.
+Steps run with chroot isolation, as nothing more can be had in every place where an agent runs, and
+root's own see the host's network and processes then, though not their environment. Where a runtime
+works, BUILDAH_ISOLATION=oci (or rootless) in the agent's environment keeps these apart. A killed
+buildah would leave its working container behind, mounted: it is asked to end first.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class BuildahBuilder:
         given = os.environ if env is None else env
         self._env = programs.passed_on(given, *_OWN)
         self._caches = Path(given.get("TMPDIR") or "/var/tmp", f"runyard-buildah-{os.getuid()}")  # noqa: S108
+        self._isolation = given.get("BUILDAH_ISOLATION") or "chroot"
         self._place = ""
 
     async def check(self) -> None:
@@ -107,7 +109,7 @@ class BuildahBuilder:
         login = desk.write("config.json", config_file(order.logins))
         dockerfile = apart(order.dockerfile, desk)
         options = [
-            "--isolation", "chroot", "--layers", "--force-rm", "--format", "docker",
+            "--isolation", self._isolation, "--layers", "--force-rm", "--format", "docker",
             "--pull=false", "--http-proxy=false", "--authfile", str(login),
             "--file", str(dockerfile), "--tag", order.target.tagged,
             "--iidfile", str(desk.image_id), "--build-arg", f"RUNYARD_TEAM={order.team}",
