@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 from bench.harness.yard import Yard
@@ -121,11 +122,24 @@ class Host:
         self.yard.wait_agents("gpu")
         self.run(self.maker)
 
-    def run(self, job: str, number: int = 1, *, named: bool = False) -> list[str]:
+    def id_of(self, name: str) -> str:
+        """Return the id by which the tracking client writes an artifact into a config."""
+        query = 'query($e: String, $n: String!) {project(entityName: $e, name: "default") {'
+        query += "artifact(name: $n) {id}}}"
+        answer = httpx2.post(
+            f"{self.yard.urls[0]}/graphql",
+            json={"query": query, "variables": {"e": self.yard.entity, "n": name}},
+            headers={"authorization": f"Bearer {self.yard.key}"},
+        )
+        return str(answer.json()["data"]["project"]["artifact"]["id"])
+
+    def run(self, job: str, number: int = 1, *, named: bool = False, known: str = "") -> list[str]:
         meeting = Path(tempfile.mkdtemp(dir=self.yard.root))
         config: dict[str, object] = {"meeting": str(meeting), "number": number}
         if named:
             config["dataset"] = f"wandb-artifact://{self.yard.entity}/default/data:latest"
+        if known:
+            config["version"] = {"_type": "artifactVersion", "id": known}
         spec = {"job": job, "overrides": {"run_config": config}}
         with self.yard.api() as api:
             items = [i.id for i in api.submit(self.yard.entity, "gpu", [spec] * number).items]
@@ -175,7 +189,7 @@ def test_T21_two_teams_do_not_share(host: Host) -> None:
     with host.yard.api() as api:
         host.yard.entity = api.create_team("blue").name
     host.serve("another")
-    said = host.run(host.user, 2, named=True)
+    said = host.run(host.user, 2, known=host.id_of("data:latest"))
     assert host.counts["weights.bin"] == 2
     teams = host.cache / "teams"
     assert all(f"CACHE {teams / 'blue' / 'wandb-artifacts'}" in one for one in said)
