@@ -147,6 +147,7 @@ class BuilderLaws:
         assert built.run == f"{order.target.repository}@{built.image.digest}"
         assert made_public(order.target) == built.image.digest
         assert self.runs(built.run, "cat /made") == "pushed\n"
+        await builder.remove(replace(built.image, tag=""))  # it may have been pulled to run
 
     async def test_the_same_order_twice_has_the_same_content(
         self, builder: Builder, make: Make, log: Log
