@@ -4,7 +4,8 @@
     bench/run.py [--quick] [--only NAME]... [--json FILE]
 
 Starts real servers and agents, and ends them. With RUNYARD_TEST_POSTGRES (the URL of a server
-on which databases may be made) PostgreSQL is measured too. Nothing here fails for being slow.
+on which databases may be made) PostgreSQL is measured too, and with RUNYARD_TEST_DOCKER (and
+RUNYARD_TEST_REGISTRY, if images are to be pushed) a Docker engine. Nothing fails for being slow.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from measures import (
     client,
     floors,
     footprint,
+    images,
     output,
     policies,
     starting,
@@ -34,6 +36,7 @@ from measures.floors import Floors
 MEASURES: dict[str, Callable[[Floors], list[Row]]] = {
     "floor": floors.rows,
     "start": starting.rows,
+    "images": images.rows,
     "traffic": traffic.rows,
     "policies": policies.rows,
     "tracking": tracking.rows,

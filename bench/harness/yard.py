@@ -202,10 +202,18 @@ class Yard:
         name: str = "agent",
         max_jobs: int = -1,
         server: int = 0,
+        settings: Mapping[str, object] | None = None,
     ) -> Program:
-        """Start an agent of queues of `entity`, by default the first user's own."""
+        """Start an agent of queues of `entity`, by default the first user's own.
+
+        `settings` are those of its file.
+        """
         home = self.root / f"agent-{name}"
         home.mkdir(exist_ok=True)
+        if settings is not None:
+            file = home / "config" / "runyard" / "agent.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(settings))  # YAML as well
         env = self._env(home) | {
             "RUNYARD_BASE_URL": self.urls[server],
             "RUNYARD_API_KEY": self.key,
