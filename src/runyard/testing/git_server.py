@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -74,13 +75,20 @@ def git(directory: Path, *words: str) -> str:
 
 
 @contextmanager
-def git_server(root: Path) -> Iterator[GitServer]:
-    """Serve the repositories below `root` until the end of the block."""
+def git_server(root: Path, *, tls: tuple[Path, Path] | None = None) -> Iterator[GitServer]:
+    """Serve the repositories below `root` until the end of the block.
+
+    `tls` are the files of a certificate and its key.
+    """
     root.mkdir(parents=True, exist_ok=True)
     http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http.daemon_threads = True
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        http.socket = context.wrap_socket(http.socket, server_side=True)
     host = f"127.0.0.1:{http.server_port}"
-    served = GitServer(root, f"http://{host}", host)
+    served = GitServer(root, f"{'https' if tls else 'http'}://{host}", host)
     http.git = served  # type: ignore[attr-defined]  # how a handler finds what it serves
     thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
