@@ -90,9 +90,11 @@ async def _converse(process: Process, stdin: bytes) -> tuple[bytes, bytes]:
     assert process.stdout is not None
     assert process.stderr is not None
     reading = asyncio.gather(_read(process.stdout), _read(process.stderr))
-    with suppress(BrokenPipeError, ConnectionResetError):  # it may not want to read it
-        process.stdin.write(stdin)
-        await process.stdin.drain()
+    # It may have ended already, or not want to read it.
+    if stdin and not process.stdin.is_closing():
+        with suppress(BrokenPipeError, ConnectionResetError):
+            process.stdin.write(stdin)
+            await process.stdin.drain()
     process.stdin.close()
     answer, said = await reading
     await process.wait()
