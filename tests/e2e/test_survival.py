@@ -88,7 +88,8 @@ def share_marks_with_containers(ten: Ten) -> None:
     config.mkdir(exist_ok=True)
     where = config / "config" / "runyard"
     where.mkdir(parents=True)
-    (where / "agent.yaml").write_text(f"volumes:\n  marks: {ten.marks}\n")
+    # Root's directory, which the user of an image that we build could not write to.
+    (where / "agent.yaml").write_text(f"volumes:\n  marks: {ten.marks}\nbuilder: {{type: none}}\n")
     with ten.yard.api() as api:
         api.edit_queue(
             ten.yard.entity, ten.kind, QueuePatch(config={"volumes": [f"marks:{ten.marks}"]})
