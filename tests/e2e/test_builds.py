@@ -59,13 +59,13 @@ class Builders:
         }  # fmt: skip
         yard.add_queue(QUEUE, "local-container")
 
-    def start(self) -> None:
-        where = self.yard.root / "agent-agent" / "config" / "runyard"
+    def start(self, name: str = "agent", *, max_jobs: int = -1) -> None:
+        where = self.yard.root / f"agent-{name}" / "config" / "runyard"
         where.mkdir(parents=True, exist_ok=True)
         config = {"builder": {k: v for k, v in self.settings.items() if v}}
         (where / "agent.yaml").write_text(yaml.safe_dump(config))
-        self.yard.add_agent(QUEUE)
-        self.yard.wait_agents(QUEUE)
+        self.yard.add_agent(QUEUE, name=name, max_jobs=max_jobs)
+        self.yard.wait_agents(QUEUE, len(self.yard.agents))
 
     def job(self, files: dict[str, str], *words: str, **changes: Any) -> str:
         source = self.yard.root / f"source-{uuid.uuid4().hex[:6]}"
@@ -289,3 +289,16 @@ def test_an_agent_that_is_killed_in_a_build_builds_it_when_it_is_back(builders: 
     assert item.exit_code == 0, (item.failure, printed, built)
     assert built.count(f"building {builders.repository}:") == 2
     assert len(builders.tags) == 1
+
+
+def test_fifty_items_of_one_job_at_three_agents_are_one_build(builders: Builders) -> None:
+    for name in ("one", "two", "three"):
+        builders.start(name, max_jobs=8)
+    job = builders.job({"train.py": f"print({uuid.uuid4().hex!r})"}, "python", "train.py")
+    with builders.yard.api() as api:
+        made = api.submit(builders.yard.entity, QUEUE, [{"job": job}] * 50).items
+    ended = [builders.ended(one.id) for one in made]
+    assert [item.exit_code for item, _, _ in ended] == [0] * 50
+    assert sum("building" in built for _, _, built in ended) == 1
+    assert len(builders.tags) == 1
+    assert len({item.agent for item, _, _ in ended}) > 1
