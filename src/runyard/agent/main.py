@@ -287,7 +287,8 @@ class Agent:
             Rejected: nobody, or somebody whose credentials have expired.
         """
         surroundings = self._config.environment
-        identity = identity_for(surroundings.type, surroundings.region)
+        # Importing a vendor's library takes a while.
+        identity = await asyncio.to_thread(identity_for, surroundings.type, surroundings.region)
         if identity is None:
             return
         try:

@@ -1,13 +1,16 @@
-"""The registries that an agent speaks to, one connection each, and its logins to them."""
+"""The registries that an agent speaks to, one client each, and its logins to them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from runyard.clouds.base import Registry
 from runyard.domain.errors import RunyardError
 from runyard.domain.images import ImageRef, Login
+
+MOST: Final = 100  # registries kept: whoever submits jobs names some
 
 
 class Registries:
@@ -24,10 +27,14 @@ class Registries:
             Rejected: its cloud's library is not installed.
         """
         host = image.registry
-        if host not in self._made:  # importing a vendor's library takes a while
+        registry = self._made.pop(host, None)
+        if registry is None:  # importing a vendor's library takes a while
             made = await asyncio.to_thread(self._make, image.repository)
-            self._made.setdefault(host, made)
-        return self._made[host]
+            registry = self._made.pop(host, made)  # another one may have made it meanwhile
+        self._made[host] = registry  # what was used last is at the end
+        while len(self._made) > MOST:
+            await self._made.pop(next(iter(self._made))).close()
+        return registry
 
     async def logins(self, needed: ImageRef | None, bases: Iterable[ImageRef]) -> list[Login]:
         """Return the logins for pushing to `needed`, and for pulling `bases` as far as there are.
@@ -50,5 +57,6 @@ class Registries:
         return list(found.values())
 
     async def close(self) -> None:
-        for registry in self._made.values():
+        while self._made:
+            _, registry = self._made.popitem()
             await registry.close()
