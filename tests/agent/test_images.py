@@ -25,7 +25,7 @@ from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.domain.images import Login
 from runyard.testing.scripted import Stage, ends, runs_until_stopped
 from runyard.testing.scripted_builder import ScriptedBuilder, ScriptedRegistry, Shelf, fails, prints
-from runyard.wire.agent import Claim, Held, Moved
+from runyard.wire.agent import Claim, Held, MayBuild, Moved
 from tests.agent.double import RUN_TOKEN, Double, spec
 from tests.agent.test_attempt import Yard, until
 
@@ -325,6 +325,23 @@ async def test_an_image_that_the_registry_has_lost_is_built_again(site, double):
     double.submit("i2", job("i2"))
     await site.run("i2")
     assert len(site.builder.orders) == 2
+
+
+async def test_an_image_that_the_server_believes_in_and_the_registry_lacks_is_asked_for_again(
+    tmp_path, stage
+):
+    asked = []
+
+    class Sure(Double):
+        def _may_build(self, item: Any, m: Any) -> MayBuild:
+            asked.append((m.missing, m.waits))
+            sure = MayBuild(do="use", digest=CUDA)
+            return sure if len(asked) == 1 else super()._may_build(item, m)
+
+    double = Sure(i1=job())
+    await Site(tmp_path, double, stage).run()
+    assert asked == [(True, False), (True, False)]
+    assert double.items["i1"].exit_code == 0
 
 
 async def test_an_image_that_was_pushed_between_looking_and_asking_is_used(site, double):
