@@ -6,10 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +17,7 @@ import pytest
 from runyard.cli.children import free_port
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.images import ImageRef, Login
+from tests import amazon
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("moto")
@@ -34,37 +31,15 @@ REPOSITORY = f"{HOST}/ml/jobs"
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    port = free_port("127.0.0.1")
-    words = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1"]
-    server = subprocess.Popen(
-        [*words, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    yield url
-    server.kill()
-    server.wait()
+    with amazon.serving() as url:
+        yield url
 
 
 @pytest.fixture
 def account(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """An empty account, which the surroundings have credentials for."""
-    for name in [n for n in os.environ if n.startswith("AWS_")]:
-        monkeypatch.delenv(name)
+    amazon.give_account(monkeypatch, tmp_path, key="AKIATEST", secret="secret-key-of-the-agent")
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-key-of-the-agent")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     request = urllib.request.Request(f"{moto}/moto-api/reset", method="POST")
     urllib.request.urlopen(request, timeout=30).close()
     return moto

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runyard.cli.children import free_port
 from runyard.domain.errors import Conflict, Rejected, RunyardError, Unavailable
 from runyard.server import rotating
 from runyard.server.sealing import KeyFile, sealer, warm
@@ -22,6 +18,7 @@ from runyard.server.settings import ServerSettings
 from runyard.services.sealing import Sealed, about
 from runyard.store import backup
 from runyard.store import tables as t
+from tests import amazon
 
 from .conftest import World
 
@@ -201,36 +198,16 @@ def aws() -> Iterator[str]:
     """A KMS of moto's, over HTTP; boto3 is the real one."""
     pytest.importorskip("boto3")
     pytest.importorskip("moto")
-    port = free_port("127.0.0.1")
-    words = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1"]
-    server = subprocess.Popen(
-        [*words, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    yield url
-    server.kill()
-    server.wait()
+    with amazon.serving() as url:
+        yield url
 
 
 @pytest.fixture
 def kms(aws: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     import boto3
 
-    for name in [n for n in os.environ if n.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    amazon.give_account(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", aws)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     return boto3.client("kms", region_name="eu-central-1")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import subprocess
 import sys
 import time
 import urllib.error
@@ -19,14 +18,15 @@ from urllib.parse import quote
 
 import pytest
 
+from runyard.cli.children import free_port
 from runyard.domain.errors import Invalid, NotFound, Rejected, RunyardError, TooMuch, Unavailable
 from runyard.server.app import create_app
 from runyard.server.settings import ServerSettings
 from runyard.server.storage import open_store
 from runyard.store.db import Database
 from runyard.store.objects.base import Link, ObjectStore, blob_key, run_file_key
+from tests import amazon
 from tests.http.conftest import on_a_port
-from tests.http.test_sealing import free_port
 from tests.store import google as double_of_google
 
 BODY = b"hello, object"
@@ -84,35 +84,15 @@ def send(method: str, link: Link, data: bytes | None = None, **headers: str) -> 
 def moto() -> Iterator[str]:
     pytest.importorskip("boto3")
     pytest.importorskip("moto")
-    port = free_port("127.0.0.1")
-    words = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1"]
-    server = subprocess.Popen(
-        [*words, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    yield url
-    server.kill()
-    server.wait()
+    with amazon.serving() as url:
+        yield url
 
 
 @pytest.fixture
 def s3(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
     import boto3
 
-    for name in [n for n in os.environ if n.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    amazon.give_account(monkeypatch, tmp_path)
     client = boto3.client("s3", endpoint_url=moto, region_name="us-east-1")
     bucket = f"b{time.monotonic_ns()}"
     client.create_bucket(Bucket=bucket)
