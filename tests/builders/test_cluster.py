@@ -225,6 +225,17 @@ def test_T21_layers_are_kept_apart_by_team() -> None:
     assert f"{ORDER.target.repository}:{team_cache(ORDER)}," in told
 
 
+@pytest.mark.parametrize(
+    ("builder", "sign"),
+    [("buildkit", "--no-cache"), ("buildah", "--layers=false"), ("kaniko", "--cache=false")],
+)
+def test_a_fresh_build_uses_no_layer_of_an_earlier_one(builder: str, sign: str) -> None:
+    pod = pod_of(manifests(builder, replace(ORDER, fresh=True), KANIKO))
+    both = [*pod.get("initContainers", []), *pod["containers"]]
+    (build,) = [each for each in both if each["name"] == "build"]
+    assert sign in build["args"]
+
+
 def test_T21_of_a_claim_only_the_one_context_is_mounted() -> None:
     for name in ("buildkit_claim", "kaniko_claim"):
         pod = pod_of(made(name))

@@ -49,7 +49,7 @@ class ClusterOrder:
     address is kept out of the Job, as it may be a signed one. `dockerfile` is a path within the
     context. `secrets` are the ids of those whose values come with the order, `borrowed` those that
     the cluster has. `login`: there are logins for the registries. Registries that are `insecure`
-    are spoken to over plain http. `team` owns the caches.
+    are spoken to over plain http. `team` owns the caches. `fresh`: every step is run again.
     """
 
     key: str
@@ -63,6 +63,7 @@ class ClusterOrder:
     login: bool = False
     insecure: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def files(order: ClusterOrder) -> dict[str, str]:
 def _args(order: ClusterOrder) -> list[str]:
     args = [
         "--isolation=chroot",
-        "--layers=false",
+        "--layers=false",  # every build is a fresh one: nothing is looked for in an earlier one
         f"--file={CONTEXT}/{check_dockerfile(order)}",
         f"--tag={order.target.tagged}",
     ]

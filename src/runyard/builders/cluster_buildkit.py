@@ -105,6 +105,8 @@ def _args(order: ClusterOrder, settings: ClusterBuildSettings) -> list[str]:
         args.append(f"--opt=platform={order.platform}")
     args += [f"--opt=label:{name}={value}" for name, value in sorted(order.labels.items())]
     args += [f"--secret=id={name},src={SECRETS}/{name}" for name in ids(order)]
+    if order.fresh:
+        args.append("--no-cache")
     if settings.cache:
         cache = f"type=registry,ref={order.target.repository}:{team_cache(order)}"
         told = "mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"

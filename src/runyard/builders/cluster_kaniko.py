@@ -114,15 +114,16 @@ def _credentials(
 
 
 def _args(order: ClusterOrder, settings: ClusterBuildSettings, context: str) -> list[str]:
+    caches = settings.cache and not order.fresh
     args = [
         f"--context={context}",
         f"--dockerfile={check_dockerfile(order)}",
         f"--destination={order.target.tagged}",
         "--snapshot-mode=redo",
         "--compressed-caching=false",
-        f"--cache={'true' if settings.cache else 'false'}",
+        f"--cache={'true' if caches else 'false'}",
     ]
-    if settings.cache:
+    if caches:
         args.append(f"--cache-repo={order.target.repository}/{team_cache(order)}")
     if order.platform:
         args.append(f"--custom-platform={order.platform}")
