@@ -120,7 +120,8 @@ async def test_buildx_is_taken_if_it_is_there(docker: Docker, order: Order) -> N
         "--tag", "registry.example.com/ml/jobs:t1",
         "--iidfile", iidfile, "--build-arg", "RUNYARD_TEAM=vision", "--platform", "linux/arm64",
         "--label", "a=1 2", "--label", "b=2", "--progress=plain", "--secret", secret,
-        "--build-arg", "BUILDKIT_CACHE_MOUNT_NS=vision", "--", str(order.context),
+        "--build-arg", "BUILDKIT_CACHE_MOUNT_NS=vision",
+        "--add-host", "vision.runyard.invalid:127.0.0.1", "--", str(order.context),
     ]  # fmt: skip
     assert call["files"][dockerfile] == "FROM base\nARG RUNYARD_TEAM\nRUN true\n"
     assert docker.calls("push")[0]["argv"] == ["push", "--", "registry.example.com/ml/jobs:t1"]

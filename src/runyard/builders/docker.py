@@ -145,6 +145,9 @@ class DockerBuilder:
         else:
             options += ["--progress=plain", *desk.secret_options(order.secrets)]
             options += ["--build-arg", f"BUILDKIT_CACHE_MOUNT_NS={order.team}"]
+            # The environment is a Dockerfile's own to change, and another team's name could stand
+            # there: which hosts a step knows is not, and is part of what a layer is found by.
+            options += ["--add-host", f"{order.team}.runyard.invalid:127.0.0.1"]
         return [*build, *options, "--", str(order.context)]
 
     def _env_of(self, desk: Desk, way: _Way) -> dict[str, str]:

@@ -261,6 +261,17 @@ class BuilderLaws:
         assert self.runs((await builder.build(one, log=log)).run, "cat /made") == "of-one"
         assert self.runs((await builder.build(other, log=log)).run, "cat /made") == ""
 
+    async def test_what_a_dockerfile_says_of_its_team_is_not_believed(
+        self, builder: Builder, make: Make, log: Log
+    ) -> None:
+        order = make("RUN head -c 8 /dev/urandom | od -x > /made")
+        text = order.dockerfile.read_text()
+        pretending = order.dockerfile.with_name("Dockerfile.pretending")
+        pretending.write_text(text.replace("\nENV", "\nENV RUNYARD_TEAM=one\nENV"))
+        other = replace(order, team="other", dockerfile=pretending)
+        first = self.runs((await builder.build(order, log=log)).run, "cat /made")
+        assert self.runs((await builder.build(other, log=log)).run, "cat /made") != first
+
     async def test_a_cache_is_its_teams(self, builder: Builder, make: Make, log: Log) -> None:
         if not await builder.mounts():
             pytest.skip("its steps mount nothing")
