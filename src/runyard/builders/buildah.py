@@ -111,19 +111,11 @@ class BuildahBuilder:
         options = [
             "--isolation", self._isolation, "--layers", "--force-rm", "--format", "docker",
             "--pull=false", "--http-proxy=false", "--authfile", str(login),
-            "--file", str(dockerfile), "--tag", order.target.tagged,
-            "--iidfile", str(desk.image_id), "--build-arg", f"RUNYARD_TEAM={order.team}",
+            *desk.options(order, dockerfile), *desk.secret_options(order.secrets),
         ]  # fmt: skip
         ignored = desk.path / "Dockerfile.dockerignore"
         if ignored.exists():
             options += ["--ignorefile", str(ignored)]
-        if order.platform:
-            options += ["--platform", order.platform]
-        for key, value in sorted(order.labels.items()):
-            options += ["--label", f"{key}={value}"]
-        if order.fresh:
-            options += ["--no-cache"]
-        options += desk.secret_options(order.secrets)
         return ["buildah", "build", *options, "--", str(order.context)]
 
     def _cache_of(self, team: str) -> str:
@@ -164,14 +156,13 @@ class BuildahBuilder:
         argv = ["buildah", "push", *auth, "--digestfile", str(desk.digest)]
         if order.target.registry in order.insecure:
             argv.append("--tls-verify=false")
-        said: list[str] = []
+        said = programs.Tail()
         code = await programs.follow(
             [*argv, "--", order.target.tagged, f"docker://{order.target.tagged}"], env,
-            directory=Path("/"), log=log, read=said.append, grace=_GRACE,
+            directory=Path("/"), log=log, read=said.feed, grace=_GRACE,
         )  # fmt: skip
         if code:
-            last = "".join(said).strip().rpartition("\n")[2]
-            raise diagnosis.explain_push(order.target.tagged, last)
+            raise diagnosis.explain_push(order.target.tagged, said.last_line)
         digest = (await asyncio.to_thread(desk.digest.read_text)).strip()
         if not digest:
             raise BuildFailed(

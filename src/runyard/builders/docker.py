@@ -130,16 +130,7 @@ class DockerBuilder:
         build = ["docker", "buildx", "build", "--load"]
         if way is not _Way.BUILDX:
             build = ["docker", "build"]
-        options = [
-            "--file", str(dockerfile), "--tag", order.target.tagged,
-            "--iidfile", str(desk.image_id), "--build-arg", f"RUNYARD_TEAM={order.team}",
-        ]  # fmt: skip
-        if order.platform:
-            options += ["--platform", order.platform]
-        for key, value in sorted(order.labels.items()):
-            options += ["--label", f"{key}={value}"]
-        if order.fresh:
-            options += ["--no-cache"]
+        options = desk.options(order, dockerfile)
         if way is _Way.LEGACY:
             options += ["--force-rm"]
         else:
@@ -161,15 +152,14 @@ class DockerBuilder:
         }
 
     async def _push(self, target: ImageRef, env: Mapping[str, str], log: Log) -> str:
-        said: list[str] = []
+        said = programs.Tail()
         code = await programs.follow(
             ["docker", "push", "--", target.tagged], env,
-            directory=Path("/"), log=log, read=said.append,
+            directory=Path("/"), log=log, read=said.feed,
         )  # fmt: skip
-        words = "".join(said)
         if code:
-            raise diagnosis.explain_push(target.tagged, words.strip().rpartition("\n")[2])
-        if found := _PUSHED.findall(words):
+            raise diagnosis.explain_push(target.tagged, said.last_line)
+        if found := _PUSHED.findall(said.text):
             return str(found[-1])
         image = await self._inspect(target.tagged)
         for name in (image or {}).get("RepoDigests") or ():

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runyard.builders.base import Log, Secret
+from runyard.builders.base import Log, Order, Secret
 from runyard.client.printable import Printable
 from runyard.domain.errors import HostFault, Rejected, Unavailable
 from runyard.host.commands import running
@@ -29,6 +29,7 @@ _PASSED: Final = (
     "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
 _LONGEST_ANSWER: Final = 4 << 20
+_LONGEST_TAIL: Final = 64 << 10  # characters
 _PATIENCE: Final = 60.0  # seconds for an answer; an engine under load is slow
 
 
@@ -64,6 +65,20 @@ class Desk:
             file.write(text)
         return path
 
+    def options(self, order: Order, dockerfile: Path) -> list[str]:
+        """Return the options that docker and buildah have in common."""
+        options = [
+            "--file", str(dockerfile), "--tag", order.target.tagged,
+            "--iidfile", str(self.image_id), "--build-arg", f"RUNYARD_TEAM={order.team}",
+        ]  # fmt: skip
+        if order.platform:
+            options += ["--platform", order.platform]
+        for key, value in sorted(order.labels.items()):
+            options += ["--label", f"{key}={value}"]
+        if order.fresh:
+            options += ["--no-cache"]
+        return options
+
     def secret_options(self, secrets: Sequence[Secret]) -> list[str]:
         """Write the secrets to files, and return the options that name these."""
         options: list[str] = []
@@ -73,6 +88,20 @@ class Desk:
             path = self.write(f"secret-{number}", secret.value)
             options += ["--secret", f"id={secret.id},src={path}"]
         return options
+
+
+class Tail:
+    """The end of what a program prints."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def feed(self, text: str) -> None:
+        self.text = (self.text + text)[-_LONGEST_TAIL:]
+
+    @property
+    def last_line(self) -> str:
+        return self.text.strip().rpartition("\n")[2]
 
 
 @contextmanager
