@@ -130,6 +130,21 @@ class TestBuildah(EngineBuilderLaws):
         own = os.readlink("/proc/self/ns/pid")
         assert self.runs(built.run, "cat /made").strip() not in ("", own)
 
+    async def test_T8_a_step_does_not_leave_its_chroot_for_the_hosts_files(
+        self, builder: Builder, make: Make, log: Log, tmp_path: Path
+    ) -> None:
+        (tmp_path / "of-the-host").write_text("private")
+        way_out = (
+            "import os; os.mkdir('/in'); top = os.open('/', os.O_RDONLY); os.chroot('/in'); "
+            "os.fchdir(top); [os.chdir('..') for _ in range(99)]; os.chroot('.'); "
+            f"print(open('{tmp_path}/of-the-host').read())"
+        )
+        order = make(f'RUN echo stays; python3 -c "{way_out}"')
+        with pytest.raises(BuildFailed):
+            await builder.build(order, log=log)
+        assert "stays" in log.text
+        assert "private" not in log.text.replace(order.dockerfile.read_text(), "")
+
     @pytest.mark.parametrize("end", ["cancelled", "failed"])
     async def test_no_working_container_is_left(
         self, storage: dict[str, str], make: Make, log: Log, end: str

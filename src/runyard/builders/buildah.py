@@ -34,6 +34,10 @@ _OWN: Final = (
     "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "STORAGE_DRIVER", "STORAGE_OPTS",
 )  # fmt: skip
 _NO_IMAGE: Final = re.compile(r"image not known|no such image|did not resolve|not found", re.I)
+# A step that may change its root once more leaves a chroot; none of the others builds anything.
+_DROPPED: Final = tuple(
+    f"--cap-drop=CAP_{name}" for name in ("SYS_CHROOT", "MKNOD", "NET_RAW", "AUDIT_WRITE")
+)
 _GRACE: Final = 10.0  # seconds for buildah to put its working container away
 
 
@@ -109,8 +113,8 @@ class BuildahBuilder:
         login = desk.write("config.json", config_file(order.logins))
         dockerfile = apart(order.dockerfile, desk)
         options = [
-            "--isolation", self._isolation, "--layers", "--force-rm", "--format", "docker",
-            "--pull=false", "--http-proxy=false", "--authfile", str(login),
+            "--isolation", self._isolation, *_DROPPED, "--layers", "--force-rm",
+            "--format", "docker", "--pull=false", "--http-proxy=false", "--authfile", str(login),
             *desk.options(order, dockerfile), *desk.secret_options(order.secrets),
         ]  # fmt: skip
         ignored = desk.path / "Dockerfile.dockerignore"

@@ -94,6 +94,7 @@ def files(order: ClusterOrder) -> dict[str, str]:
 def _args(order: ClusterOrder) -> list[str]:
     args = [
         "--isolation=chroot",
+        "--cap-drop=CAP_SYS_CHROOT",  # by which a step would leave the chroot
         "--layers=false",  # every build is a fresh one: nothing is looked for in an earlier one
         f"--file={CONTEXT}/{check_dockerfile(order)}",
         f"--tag={order.target.tagged}",
