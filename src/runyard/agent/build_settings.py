@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from runyard.agent.cluster_settings import ClusterSettings
+from runyard.agent.sections import Section
 from runyard.builders.cluster_base import ClusterBuildSettings
 from runyard.domain.errors import Invalid
 from runyard.domain.images import UID, ImageRef, check_platform, check_repository
@@ -27,11 +28,7 @@ _PEERS: Final = {
 _IN_CLUSTER: Final = ("buildkit", "kaniko")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class AcceleratorSettings(_Section):
+class AcceleratorSettings(Section):
     """A base image for jobs on accelerators."""
 
     base_image: str | None = Field(
@@ -42,7 +39,7 @@ class AcceleratorSettings(_Section):
     )
 
 
-class SecretSettings(_Section):
+class SecretSettings(Section):
     """Where a build's secret comes from: exactly one of both."""
 
     env: str | None = Field(
@@ -63,7 +60,7 @@ class SecretSettings(_Section):
         return self
 
 
-class BuilderSettings(_Section):
+class BuilderSettings(Section):
     """How images are built for jobs of kind git and code."""
 
     type: Literal["auto", "docker", "buildah", "buildkit", "kaniko", "none", "noop"] = Field(
@@ -202,7 +199,7 @@ def _said(check: Any, text: str) -> Any:
         raise ValueError(error.message) from error
 
 
-class EnvironmentSettings(_Section):
+class EnvironmentSettings(Section):
     """The cloud that the agent acts in; its credentials are those of the surroundings."""
 
     type: Literal["local", "aws", "gcp", "azure"] = Field(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from runyard.agent.sections import HostPath, Section
 
 Kind = Literal["pip", "uv", "huggingface", "wandb-artifacts"]
 
 
-class CacheSettings(BaseModel):
+class CacheSettings(Section):
     """How much the agent keeps on disk for the next job, and what jobs share."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     code_mb: int = Field(
         default=4096,
@@ -34,7 +33,7 @@ class CacheSettings(BaseModel):
         "next one believes.",
         examples=[["pip", "uv", "huggingface", "wandb-artifacts"]],
     )
-    path: str | None = Field(
+    path: HostPath | None = Field(
         default=None,
         description="Where the shared caches are: an absolute path, which several agents may "
         "have in common. One of the agent's own, under `work_dir`, if left out.",
@@ -54,13 +53,6 @@ class CacheSettings(BaseModel):
         "caches.",
         examples=[30],
     )
-
-    @field_validator("path")
-    @classmethod
-    def _is_absolute(cls, path: str | None) -> str | None:
-        if path is not None and (not Path(path).is_absolute() or ".." in Path(path).parts):
-            raise ValueError("an absolute path on the agent's host, without '..'")
-        return path
 
     @field_validator("shared")
     @classmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from runyard.agent.sections import Section
 from runyard.builders.cluster_base import ClusterBuildSettings, SecretKey, check_job_name
 from runyard.builders.cluster_config import check_config
 from runyard.domain.errors import Invalid
@@ -14,10 +15,8 @@ from runyard.domain.errors import Invalid
 _STORES: Final = ("s3://", "gs://", "https://")
 
 
-class ClusterSettings(BaseModel):
+class ClusterSettings(Section):
     """How Jobs that build images look."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     namespace: str | None = Field(
         default=None,

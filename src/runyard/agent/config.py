@@ -16,8 +16,6 @@ from typing import Any, Final, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -28,6 +26,7 @@ from pydantic import (
 from runyard.agent.build_settings import BuilderSettings, EnvironmentSettings
 from runyard.agent.cache_settings import CacheSettings
 from runyard.agent.registry_settings import RegistrySettings, with_destination
+from runyard.agent.sections import Section
 from runyard.agent.volume_settings import VolumeSettings, settings_of
 from runyard.domain.errors import Invalid
 
@@ -36,11 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class GitSettings(_Section):
+class GitSettings(Section):
     """How the agent fetches jobs of kind git."""
 
     credentials: Literal["host", "none"] = Field(
@@ -61,7 +56,7 @@ class GitSettings(_Section):
     )
 
 
-class AgentConfig(_Section):
+class AgentConfig(Section):
     """The agent's file, `~/.config/runyard/agent.yaml` unless `--config` names another one."""
 
     entity: str | None = Field(

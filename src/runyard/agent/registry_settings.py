@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from runyard.agent.sections import Section
 from runyard.domain.errors import Invalid
 from runyard.domain.images import check_repository
 
@@ -29,10 +28,8 @@ _PARTS: Final = {
 }
 
 
-class RegistrySettings(BaseModel):
+class RegistrySettings(Section):
     """Where images were pushed to before there was `builder.destination`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     type: Literal["ecr", "gcr", "acr", "local"] = Field(
         description="Amazon's, Google's or Azure's registries; `local` pushes nothing.",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
+
+from runyard.agent.cache_settings import Kind
+from runyard.agent.sections import HostPath, Section
 
 
-class VolumeSettings(BaseModel):
+class VolumeSettings(Section):
     """A directory of the host that jobs may use, by its name."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    path: str | None = Field(
+    path: HostPath | None = Field(
         default=None,
         description="An absolute path on the agent's host. One of the agent's own, under "
         "`work_dir`, if left out.",
@@ -42,19 +42,12 @@ class VolumeSettings(BaseModel):
         description="The queues that may use it; all that the agent serves if left out.",
         examples=[["gpu"]],
     )
-    preset: Literal["pip", "uv", "huggingface", "wandb-artifacts"] | None = Field(
+    preset: Kind | None = Field(
         default=None,
         description="What it is a cache of, so that a queue need not say where it goes; known "
         "without this if the volume has that name.",
         examples=["pip"],
     )
-
-    @field_validator("path")
-    @classmethod
-    def _is_absolute(cls, path: str | None) -> str | None:
-        if path is not None and (not Path(path).is_absolute() or ".." in Path(path).parts):
-            raise ValueError("an absolute path on the agent's host, without '..'")
-        return path
 
     @model_validator(mode="after")
     def _is_written_by_jobs(self) -> Self:
