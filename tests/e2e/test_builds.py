@@ -289,16 +289,3 @@ def test_an_agent_that_is_killed_in_a_build_builds_it_when_it_is_back(builders: 
     assert item.exit_code == 0, (item.failure, printed, built)
     assert built.count(f"building {builders.repository}:") == 2
     assert len(builders.tags) == 1
-
-
-def test_fifty_items_of_one_job_at_three_agents_are_one_build(builders: Builders) -> None:
-    for name in ("one", "two", "three"):
-        builders.start(name, max_jobs=8)
-    job = builders.job({"train.py": f"print({uuid.uuid4().hex!r})"}, "python", "train.py")
-    with builders.yard.api() as api:
-        made = api.submit(builders.yard.entity, QUEUE, [{"job": job}] * 50).items
-    ended = [builders.ended(one.id) for one in made]
-    assert [item.exit_code for item, _, _ in ended] == [0] * 50
-    assert sum("building" in built for _, _, built in ended) == 1
-    assert len(builders.tags) == 1
-    assert len({item.agent for item, _, _ in ended}) > 1
