@@ -26,8 +26,8 @@ OURS = Login("registry.example.com", "agent", "s3cret")
 class Engine:
     """Has some images, and notes with which login it pulls others."""
 
-    def __init__(self, *there: str) -> None:
-        self.there, self.pulled = set(there), list[tuple[str, Any]]()
+    def __init__(self, *there: str, podman: bool = False) -> None:
+        self.there, self.pulled, self.podman = set(there), list[tuple[str, Any]](), podman
         self.images = self
 
     def client(self) -> Engine:
@@ -35,6 +35,9 @@ class Engine:
 
     def asking(self, _: str, *, unless: Any = ()) -> Any:
         return nullcontext()
+
+    async def is_podman(self) -> bool:
+        return self.podman
 
     async def inspect(self, image: str) -> dict[str, Any]:
         if image not in self.there:
@@ -95,6 +98,22 @@ async def test_what_is_there_and_can_never_change_is_not_pulled(home: Path, imag
     engine = Engine(image)
     await images(engine, home).provide(image, None, login=OURS)
     assert engine.pulled == []
+
+
+@pytest.mark.parametrize(
+    ("image", "podman", "pulls"),
+    [
+        ("localhost/python:3", True, 0),
+        ("localhost/python:3", False, 1),
+        ("localhost:5000/python:3", True, 1),
+    ],
+)
+async def test_podmans_name_for_an_image_of_its_host_is_no_registrys(
+    home: Path, image: str, podman: bool, pulls: int
+) -> None:
+    engine = Engine(image, podman=podman)
+    await images(engine, home).provide(image, None)
+    assert len(engine.pulled) == pulls
 
 
 async def test_an_image_by_its_id_is_never_asked_of_a_registry(home: Path) -> None:

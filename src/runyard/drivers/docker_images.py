@@ -32,7 +32,7 @@ class Images:
         is_id = image.startswith("sha256:")  # of an image that was built here, and not pushed
         is_fixed = is_id or "@sha256:" in image  # the same for ever: nothing newer can be pulled
         local, policy = await self._has_image(image), self._policy
-        if local and (is_fixed or policy is not Pull.ALWAYS):
+        if local and (is_fixed or policy is not Pull.ALWAYS or await self._is_own(image)):
             return
         if is_id:
             raise Rejected(
@@ -89,6 +89,10 @@ class Images:
                     source, auth=login, platform=platform, stream=True
                 ):
                     patience.reschedule(now() + _STALLED)
+
+    async def _is_own(self, image: str) -> bool:
+        """Whether the name is what podman gives to images of this host: no registry has them."""
+        return image.startswith("localhost/") and await self._engine.is_podman()
 
     async def _has_image(self, image: str) -> bool:
         with self._engine.asking(image, unless=(NOT_FOUND,)):
