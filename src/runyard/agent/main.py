@@ -300,11 +300,14 @@ class Agent:
     async def _delete_images(self) -> None:
         while True:
             await asyncio.sleep(DELETE_EVERY)
-            if (shop := self._images.workshop) is not None:
-                try:
-                    await delete_doomed(self._api, shop)
-                except RunyardError as error:
-                    logger.debug("images are not deleted now", why=error.message)
+            await _surviving(self._delete_images_once())
+
+    async def _delete_images_once(self) -> None:
+        if (shop := self._images.workshop) is not None:
+            try:
+                await delete_doomed(self._api, shop)
+            except RunyardError as error:
+                logger.debug("images are not deleted now", why=error.message)
 
     async def _clear_leftovers(self, drivers: list[Driver]) -> None:
         clear = [await clear_leftovers(driver, self._bench.live) for driver in drivers]
