@@ -85,16 +85,7 @@ class Teller:
         Raises:
             StaleLease: the item is not ours.
         """
-        move = Build(
-            item_id=self._item_id,
-            token=self._token,
-            place=slot.place,
-            repository=slot.repository,
-            tag=slot.tag,
-            missing=missing,
-            waits=waits,
-            about=slot.about,
-        )
+        move = Build(**self._of(slot), missing=missing, waits=waits, about=slot.about)
         answer = (await self._courier.move(move)).may_build
         if answer is None:
             raise RunyardError("the server did not say whether the image may be built")
@@ -108,16 +99,8 @@ class Teller:
         Raises:
             StaleLease: the item is not ours.
         """
-        move = Built(
-            item_id=self._item_id,
-            token=self._token,
-            place=slot.place,
-            repository=slot.repository,
-            tag=slot.tag,
-            digest=digest,
-            size=size,
-            error=self.masked(error),
-        )
+        told = self.masked(error)
+        move = Built(**self._of(slot), digest=digest, size=size, error=told)
         try:
             await self._courier.move(move)
         except StaleLease:
@@ -132,17 +115,7 @@ class Teller:
             StaleLease: the item is not ours.
             Conflict: it may not be used any more.
         """
-        await self._courier.move(
-            Use(
-                item_id=self._item_id,
-                token=self._token,
-                place=slot.place,
-                repository=slot.repository,
-                tag=slot.tag,
-                digest=digest,
-                about=slot.about,
-            )
-        )
+        await self._courier.move(Use(**self._of(slot), digest=digest, about=slot.about))
 
     async def end(self, final: Observation) -> None:
         """Report the last observation, in place of all news before it.
@@ -199,6 +172,16 @@ class Teller:
     def masked(self, text: str) -> str:
         mask = Mask(self.secrets)
         return (mask.feed(text.encode()) + mask.flush()).decode(errors="replace")
+
+    def _of(self, slot: Slot) -> dict[str, str]:
+        """Return what each move about an image begins with."""
+        return {
+            "item_id": self._item_id,
+            "token": self._token,
+            "place": slot.place,
+            "repository": slot.repository,
+            "tag": slot.tag,
+        }
 
     def _observe(self, seen: Observation) -> Observe:
         return Observe(
