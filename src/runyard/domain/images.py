@@ -21,7 +21,6 @@ from runyard.domain.errors import Invalid
 FORMAT: Final = 1  # of what is rendered; another number gives every plan another tag
 HOME: Final = "/home/runyard"  # where an image that we render has the job's files, and starts
 UID: Final = 1000
-ROOT_UID: Final = 0
 HUB: Final = "docker.io"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

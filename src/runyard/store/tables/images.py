@@ -29,7 +29,7 @@ images = Table(
     Column("tag", String(128), nullable=False),
     words("digest"),
     Column("state", String(16), nullable=False),
-    words("source"),  # of the job: its content digest, by which what waits for it is known
+    words("source"),  # key of the job's source, by which what waits for the image is known
     words("job"),
     words("about", "{}"),  # JSON: base image and digest, builder, platform
     Column("size", BigInteger, nullable=False, server_default="0"),
@@ -47,7 +47,7 @@ images = Table(
     Index("ix_images_state", "state", "entity_id", "id"),
 )
 
-# Which image an item's last attempt runs.
+# Which image an item's last attempt runs, or was told to.
 image_uses = Table(
     "image_uses",
     metadata,
