@@ -42,6 +42,7 @@ class _Own:
     dockerfile: str
     bases: tuple[str, ...]
     entry_point: tuple[str, ...]
+    unclear: str = ""  # the first instruction that may name an image beyond `bases`
 
 
 class Images:
@@ -103,6 +104,12 @@ class _Making:
 
     async def _second(self, first: Plan, own: _Own) -> tuple[Plan, list[Base]]:
         """Return the plan for a Dockerfile of the job's own."""
+        if own.unclear and self._way.wish.images:
+            raise Rejected(
+                f"which image {own.dockerfile} builds upon cannot be told: {own.unclear}",
+                hint="the queue has a list of images: name each as it is, without variables that "
+                "the builder fills in, and flags without quotes",
+            )
         bases = []
         for name in own.bases:
             check_image(name, self._way.wish.images)
@@ -209,7 +216,7 @@ class _Making:
         return self._files
 
     def _remembered(self, plan: Plan, files: context.Context) -> _Own:
-        own = _Own(files.own, files.bases(), files.entry_point)
+        own = _Own(files.own, files.bases(), files.entry_point, files.unclear())
         self._images.remember(plan.tag, own)
         return own
 

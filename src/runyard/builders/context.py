@@ -24,6 +24,12 @@ from runyard.domain.images import BaseImage, Install, Method, Plan, Recipe
 BESIDE: Final = ("Dockerfile.runyard", "Dockerfile.wandb")
 _PROGRAM: Final = re.compile(r"python(?:3(?:\.\d+)?)?|bash|sh")
 _LARGEST: Final = 1 << 20  # of a Dockerfile
+# A frontend is a program that decides what is built, from which cache and with which secrets.
+_FRONTEND: Final = re.compile(r"(?im)^\s*(?:#|//)[^\S\n]*syntax[^\S\n]*=[^\S\n]*(.*?)\s*$")
+_SHEBANG: Final = re.compile(r"\A\ufeff?#![^\n]*\n")  # before such a line, or a JSON object's key
+_DOCKERS: Final = re.compile(
+    r"(?:docker\.io/)?docker/dockerfile(?::(?:latest|1|1\.(?:[2-9]|\d\d)(?:\.\d+)?))?"
+)
 _LEFT_OUT: Final = "Is it left out by .runyardignore or .gitignore?"
 
 
@@ -45,6 +51,10 @@ class Context:
     def own(self) -> str:
         """The path of the job's own Dockerfile, in its files; empty if it is rendered."""
         return self.dockerfile.relative_to(self.root).as_posix() if self.dockerfile else ""
+
+    def unclear(self) -> str:
+        """Return what in the job's own Dockerfile may name an image beyond `bases`, if any does."""
+        return froms.unclear(_text(self.dockerfile)) if self.dockerfile else ""
 
     def bases(self) -> tuple[str, ...]:
         """Return the images that the job's own Dockerfile builds upon."""
@@ -148,7 +158,10 @@ def _beside(
 ) -> tuple[Path | None, tuple[str, ...]]:
     """Find a Dockerfile beside the first word that is a file; shorten `python FILE` to its name."""
     for at, word in enumerate(words):
-        if not word or os.path.isabs(word) or not os.path.isfile(directory / word):
+        if not word or os.path.isabs(word) or "\0" in word:
+            continue
+        file = os.path.realpath(directory / word)  # what lies outside is not even looked at
+        if not Path(file).is_relative_to(root) or not os.path.isfile(file):
             continue
         place = _inside(root, directory, os.path.dirname(word), "the entry point")
         for name in BESIDE:
@@ -178,8 +191,19 @@ def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="surrogateescape")
 
 
+def _check_frontend(text: str, name: str) -> None:
+    others = [it for it in _FRONTEND.findall(text) if not _DOCKERS.fullmatch(it)]
+    if others or _SHEBANG.sub("", text).lstrip("\ufeff \t\r\n").startswith("{"):
+        told = f"syntax = {others[0][:200]}" if others else "it begins with '{'"
+        raise Rejected(
+            f"{name} is to be read by another program than Docker's own: {told}",
+            hint="leave the line out, or write `# syntax=docker/dockerfile:1`",
+        )
+
+
 def _pinned(file: Path, into: Path, bases: Sequence[BaseImage]) -> Path:
     text = _text(file)
+    _check_frontend(text, file.name)
     changed = froms.pin(text, {base.name: base.digest for base in bases})
     if changed == text:
         return file
