@@ -74,7 +74,8 @@ def test_the_settings_in_the_guide_are_valid() -> None:
 
 def test_the_failures_are_told_in_the_words_that_are_used() -> None:
     folder = Path(builders.__file__).parent
-    words = (folder / "diagnosis.py").read_text(encoding="utf-8")
+    files = (folder / "diagnosis.py", folder / "causes.py")
+    words = "".join(file.read_text(encoding="utf-8") for file in files)
     said = [re.findall(r"`([^`]+)`", row[0]) for row in table("Follow a build")]
     assert said
     parts = [part.strip() for (one,) in said for part in one.split("…")]

@@ -5,7 +5,7 @@ From a job's files to an image that its resource can pull.
     dockerfile   Recipe → Dockerfile, pure, the same for all builders
     docker, buildah   build on this host, by the command of that name
     cluster_*   the same as Kubernetes Jobs: their manifests, pure
-    diagnosis   what went wrong, in one line, from what a builder said
+    diagnosis   what went wrong, in one line, from what a builder said: `causes` that are known
 
 `base` is the interface; `runyard.testing.builder_laws` holds every builder to it.
 """
