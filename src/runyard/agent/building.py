@@ -94,13 +94,7 @@ class Workshop:
         """
         mounts = await way.insist(self.builder.mounts)
         secrets = _secrets(plan, way.secrets, mounts=mounts)
-        recipe = Recipe(base="")  # of no use to a Dockerfile of the job's own
-        if not files.own:
-            made = context.recipe(plan, files, mounts=mounts, cache=plan.team)
-            recipe = replace(made, base=bases[0].source)
-        pinned = [base.image for base in bases if base.by_digest]
-        into = await way.scratch()
-        written = await asyncio.to_thread(context.write, recipe, files, into, bases=pinned)
+        written = await self._written(way, plan, bases, files, mounts=mounts)
         push = self.builds.pushes
 
         async def build() -> Built:
@@ -128,6 +122,17 @@ class Workshop:
         size = f"{built.size / 1e6:.0f} MB, " if built.size else ""
         way.log.say(f"image {built.run}: {size}{time.monotonic() - began:.0f} s")
         return built
+
+    async def _written(
+        self, way: Way, plan: Plan, bases: Sequence[Base], files: context.Context, *, mounts: bool
+    ) -> context.Written:
+        recipe = Recipe(base="")  # of no use to a Dockerfile of the job's own
+        if not files.own:
+            made = context.recipe(plan, files, mounts=mounts, cache=plan.team)
+            recipe = replace(made, base=bases[0].source)
+        pinned = [base.image for base in bases if base.by_digest]
+        into = await way.scratch()
+        return await asyncio.to_thread(context.write, recipe, files, into, bases=pinned)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         seconds = self.builds.settings.timeout_s

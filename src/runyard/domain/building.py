@@ -82,25 +82,7 @@ def parse_options(
         raise Invalid("the builder's options are not valid", violations=[Violation(path, told)])
     known = _QUEUES if of_queue else _SUBMITTERS
     wrong = [Violation(f"{path}.{key}", _unknown(key, known)) for key in given if key not in known]
-    images = {"base_image": given.get("base_image")}
-    if given.get("accelerator") and given.get("cuda"):
-        told = "is the older name of `accelerator`; give one of them"
-        wrong.append(Violation(f"{path}.cuda", told))
-    for key in ("accelerator", "cuda"):
-        block = given.get(key)
-        if block is None:
-            continue
-        if not isinstance(block, Mapping) or set(block) - {"base_image"}:
-            wrong.append(Violation(f"{path}.{key}", 'is {"base_image": "…"}'))
-        else:
-            images["accelerator"] = block.get("base_image")
-    options: dict[str, Any] = {}
-    for key, text in images.items():
-        try:
-            options[key] = _image(text)
-        except Invalid as error:
-            where = "base_image" if key == "base_image" else f"{_spelled(given)}.base_image"
-            wrong.append(Violation(f"{path}.{where}", error.message))
+    options: dict[str, Any] = dict(_images(given, path, wrong))
     if platform := given.get("platform"):
         try:
             options["platform"] = check_platform(str(platform))
@@ -142,6 +124,30 @@ def secrets_named(config: Mapping[str, Any], *, kubernetes: bool = False) -> dic
         **{f"{secrets.KEY}.{variable}": ref for variable, ref in refs.items()},
         **{f"{path}.{name}": ref for name, ref in build_refs.items()},
     }
+
+
+def _images(given: Mapping[str, Any], path: str, wrong: list[Violation]) -> dict[str, str]:
+    """Return what is said of the image to build upon, and add to what is wrong."""
+    images = {"base_image": given.get("base_image")}
+    if given.get("accelerator") and given.get("cuda"):
+        told = "is the older name of `accelerator`; give one of them"
+        wrong.append(Violation(f"{path}.cuda", told))
+    for key in ("accelerator", "cuda"):
+        block = given.get(key)
+        if block is None:
+            continue
+        if not isinstance(block, Mapping) or set(block) - {"base_image"}:
+            wrong.append(Violation(f"{path}.{key}", 'is {"base_image": "…"}'))
+        else:
+            images["accelerator"] = block.get("base_image")
+    found: dict[str, str] = {}
+    for key, text in images.items():
+        try:
+            found[key] = _image(text)
+        except Invalid as error:
+            where = "base_image" if key == "base_image" else f"{_spelled(given)}.base_image"
+            wrong.append(Violation(f"{path}.{where}", error.message))
+    return found
 
 
 def _image(text: Any) -> str:
