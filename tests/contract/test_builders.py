@@ -27,6 +27,7 @@ import pytest
 from runyard.builders.base import Builder, BuildFailed
 from runyard.builders.buildah import BuildahBuilder
 from runyard.builders.docker import DockerBuilder
+from runyard.domain.errors import Rejected
 from runyard.testing.builder_laws import OWN, BuilderLaws, Log, Make, made_public
 
 REGISTRY = os.environ.get("RUNYARD_TEST_REGISTRY", "127.0.0.1:5000")
@@ -144,6 +145,24 @@ class TestBuildah(EngineBuilderLaws):
             await builder.build(order, log=log)
         assert "stays" in log.text
         assert "private" not in log.text.replace(order.dockerfile.read_text(), "")
+
+    @pytest.mark.parametrize(
+        "mount",
+        [
+            "type=cache,id=../../../../../../etc,target=/there",
+            "type=bind,source=/link,target=/there",
+            "target=/there,source=/link",
+            'type=cache,"id=../../../../../../etc",target=/there',
+        ],
+    )
+    async def test_T8_no_mount_of_a_step_leads_to_the_hosts_files(
+        self, builder: Builder, make: Make, log: Log, mount: str
+    ) -> None:
+        order = make(f"RUN --mount={mount} cat /there/hostname /there/passwd")
+        (order.context / "link").symlink_to("/etc")
+        with pytest.raises(Rejected):
+            await builder.build(order, log=log)
+        assert "root:" not in log.text
 
     @pytest.mark.parametrize("end", ["cancelled", "failed"])
     async def test_no_working_container_is_left(

@@ -38,6 +38,12 @@ _NO_IMAGE: Final = re.compile(r"image not known|no such image|did not resolve|no
 _DROPPED: Final = tuple(
     f"--cap-drop=CAP_{name}" for name in ("SYS_CHROOT", "MKNOD", "NET_RAW", "AUDIT_WRITE")
 )
+# Before it, mounts lead to the host's files: CVE-2024-1753, -9407, -9675, -11218.
+_MENDED: Final = (1, 38, 1)
+_MOUNTED: Final = re.compile(
+    r"type=(?:cache|secret|tmpfs)|id=\w[\w.-]*|(?:target|dst|destination)=/?[\w./-]+"
+    r"|(?:required|sharing|readonly|ro|rw|uid|gid|mode|size)(?:=\w*)?"
+)
 _GRACE: Final = 10.0  # seconds for buildah to put its working container away
 
 
@@ -83,6 +89,7 @@ class BuildahBuilder:
         with programs.desk() as desk:
             argv = await asyncio.to_thread(self._prepare, order, desk)
             text = await asyncio.to_thread((desk.path / "Dockerfile").read_text)
+            await self._check_mounts(text)
             env = {**self._env, "TMPDIR": await asyncio.to_thread(self._cache_of, order.team)}
             auth = ["--authfile", str(desk.path / "config.json")]
             for base in froms.read(text):
@@ -121,6 +128,20 @@ class BuildahBuilder:
         if ignored.exists():
             options += ["--ignorefile", str(ignored)]
         return ["buildah", "build", *options, "--", str(order.context)]
+
+    async def _check_mounts(self, text: str) -> None:
+        """Pass if the mounts of a Dockerfile's own steps stay within the build."""
+        odd = next((flag for flag in froms.flags_of_run(text) if not _stays_inside(flag)), None)
+        if odd is None:
+            return
+        said = (await self._ask("--version")).out
+        found = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
+        if found is None or tuple(map(int, found.groups())) < _MENDED:
+            raise Rejected(
+                f"this host's buildah would let a step reach the host's files: RUN {odd[:200]}",
+                hint="mount caches and secrets only, by plain names; or let the agent's host have "
+                f"buildah {'.'.join(map(str, _MENDED))} or newer, or docker",
+            )
 
     def _cache_of(self, team: str) -> str:
         """Return a directory that only this team's builds keep their cache mounts in."""
@@ -186,3 +207,14 @@ class BuildahBuilder:
     async def _ask(self, *words: str) -> programs.Answer:
         with tempfile.TemporaryDirectory(prefix="runyard-buildah-") as path:
             return await programs.ask(["buildah", *words], {**self._env, "TMPDIR": path})
+
+
+def _stays_inside(flag: str) -> bool:
+    name, _, value = flag.partition("=")
+    parts = value.split(",")
+    return (
+        name == "--mount"
+        and ".." not in value
+        and any(part.startswith("type=") for part in parts)  # or it is one of the host's
+        and all(map(_MOUNTED.fullmatch, parts))
+    )

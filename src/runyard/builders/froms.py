@@ -72,7 +72,7 @@ def unclear(text: str) -> str:
         for words in _instructions(text, heredocs=heredocs):
             shown = " ".join(word for word, _, _ in words)[:200]
             keyword, rest = _command(words)
-            flags = list(itertools.takewhile(lambda word: word.startswith("--"), _texts(rest)))
+            flags = _flags(rest)
             match keyword:
                 case "ARG" if not arguments and not all(map(_PLAIN_ARG.fullmatch, _texts(rest))):
                     return shown
@@ -89,6 +89,12 @@ def unclear(text: str) -> str:
         if not heredocs and {named.image for named in told} - set(read(text)):
             return "a here-document that has lines like FROM or COPY --from"
     return ""
+
+
+def flags_of_run(text: str) -> tuple[str, ...]:
+    """Return the flags of all RUN instructions as they are written."""
+    commands = map(_command, _instructions(text, heredocs=False))
+    return tuple(flag for keyword, rest in commands if keyword == "RUN" for flag in _flags(rest))
 
 
 def after_each_from(text: str, line: str) -> str:
@@ -140,6 +146,10 @@ def _command(words: _Words) -> tuple[str, _Words]:
     while len(words) > 1 and words[0][0].upper() == "ONBUILD":
         words = words[1:]
     return words[0][0].upper(), words[1:]
+
+
+def _flags(words: _Words) -> list[str]:
+    return list(itertools.takewhile(lambda word: word.startswith("--"), _texts(words)))
 
 
 def _texts(words: _Words) -> list[str]:
