@@ -243,6 +243,8 @@ async def test_a_registry_a_builder_and_a_server_that_are_away_are_waited_for(si
     await site.run()
     assert double.items["i1"].exit_code == 0
     assert double.items["i1"].warnings == ["away"]
+    told = b"away; asked again until there is an answer\n"
+    assert double.items["i1"].build_log.count(told) == 1  # who follows the build knows, too
 
 
 async def test_a_registry_that_refuses_to_say_is_never_taken_for_one_that_lacks_the_image(

@@ -262,7 +262,7 @@ def test_a_registry_that_cannot_answer_now_is_asked_again_later(
 def test_a_registry_that_nobody_hears_is_unavailable_and_not_empty() -> None:
     with serving() as service:
         pass
-    with pytest.raises(Unavailable, match="cannot be reached"):
+    with pytest.raises(Unavailable, match="cannot be reached: no connection"):
         using(registry(service), lambda it: it.digest(jobs(service)))
 
 

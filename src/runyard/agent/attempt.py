@@ -69,7 +69,7 @@ class Attempt:
         self._submitting = held.claimed and held.handle is None
         self._server = Teller(held, bench.courier, self._interrupt)
         self._said = bytearray()  # progress of fetching, for the failure's detail
-        self._patience = Patience(held, self._server.warn)
+        self._patience = Patience(held, self._wait_told)
         self._build_log: BuildLog | None = None
         self._log = logger.bind(
             item=held.item_id,
@@ -400,6 +400,12 @@ class Attempt:
     def _hear(self, progress: bytes) -> None:
         self._said += progress
         del self._said[:-MAX_DETAIL]
+
+    def _wait_told(self, stage: Stage, why: str) -> None:
+        """Tell the run's owner what is waited for, there too where who follows a build looks."""
+        is_new = self._server.warn(stage, why)
+        if is_new and self._build_log is not None and stage is not Stage.RUN:
+            self._build_log.say(f"{why}; asked again until there is an answer")
 
     async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         return await self._patience.insist(call, self._stage)

@@ -149,14 +149,15 @@ class Teller:
         self._news = [move for move in self._news if not isinstance(move, Observe)]
         self._add(self._observe(seen))
 
-    def warn(self, stage: Stage, message: str) -> None:
-        """Tell the run's owner; the same words once."""
+    def warn(self, stage: Stage, message: str) -> bool:
+        """Tell the run's owner; the same words once. Return whether they were new."""
         if message in self._warned:
-            return
+            return False
         self._warned.add(message)
         text = self.masked(message)
         logger.warning(text, item=self._item_id, stage=stage)
         self._post(Warn(item_id=self._item_id, token=self._token, stage=stage, message=text))
+        return True
 
     def tell_news(self) -> None:
         """Tell now what there is to tell."""

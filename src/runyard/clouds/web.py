@@ -145,12 +145,18 @@ class Web:
                 hint="add it to `insecure_registries` of the agent's builder, if it may be so",
             )
         # The error's text may quote the request; its kind says enough.
-        return Unavailable(f"{self.whom} cannot be reached: {type(error).__name__}")
+        return Unavailable(f"{self.whom} cannot be reached: {_kind(error)}")
 
 
 def refused(whom: str, answer: Answer, *, hint: str) -> Rejected:
     """Return what to say of an answer that is neither yes nor not-there."""
     return Rejected(f"{whom} refuses the agent, with status {answer.status}", hint=hint)
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, httpx2.TimeoutException):
+        return "no answer in time"
+    return "no connection" if isinstance(error, httpx2.ConnectError) else type(error).__name__
 
 
 def _tls_cause(error: BaseException | None) -> ssl.SSLError | None:
