@@ -120,6 +120,7 @@ def test_jobs_are_built_once_and_run_without_docker(builders: Builders) -> None:
         assert built.endswith("is there: nothing to build\n")
         shown = runyard(builders.yard, "logs", path_of(item.run), "--stage", "build")
         assert (shown.returncode, shown.stdout) == (0, built), shown.stderr
+        podman("rmi", "--force", image)
     assert len(builders.tags) == (len(jobs) if pushed else 0)
     assert "builds with buildah" in builders.agent_log
 
