@@ -88,6 +88,11 @@ def is_built(source: Source, options: BuildOptions, builds: Builds, *, host_boun
     )
 
 
+def dockerfile_of(spec: Mapping[str, Any], source: Source) -> str:
+    """Return the Dockerfile that the submission, else the job, names; empty if neither does."""
+    return str(spec["overrides"].get("dockerfile") or source.dockerfile)
+
+
 def mounted_image(
     spec: Mapping[str, Any], source: Source, options: BuildOptions, settings: BuilderSettings
 ) -> tuple[str, bool]:
@@ -98,7 +103,7 @@ def mounted_image(
     """
     if source.kind is SourceKind.IMAGE:
         return source.image, False
-    if dockerfile := spec["overrides"].get("dockerfile") or source.dockerfile:
+    if dockerfile := dockerfile_of(spec, source):
         raise explain(f"the job names a Dockerfile ({dockerfile})")
     if given := options.base_image:
         return given, False
@@ -121,7 +126,7 @@ def wish_for(
         Rejected: its base image is not on the queue's list.
     """
     settings, over = builds.settings, spec["overrides"]
-    dockerfile = over.get("dockerfile") or source.dockerfile
+    dockerfile = dockerfile_of(spec, source)
     base, accelerator = _base(source, options, settings, gpus=gpus)
     if not dockerfile:
         check_image(base, images)

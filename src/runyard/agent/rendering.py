@@ -17,6 +17,7 @@ from runyard.agent.planning import (
     Builds,
     Wish,
     check_image,
+    dockerfile_of,
     is_built,
     mounted_image,
     options_of,
@@ -116,23 +117,8 @@ def draft(
     config.pop(KEY, None)  # the item carries them apart, merged
     find = _finder(spec, grants, of_spec(spec))
     find(None)  # what this agent cannot provide, it should say before it claims the item
-    name, installs, builds_it = None, False, False
-    if capabilities.needs_image:
-        builds_it = is_built(source, options, builds, host_bound=capabilities.host_bound)
-        if builds_it:
-            name = image.run if image else builds.repository
-        else:
-            name, installs = mounted_image(spec, source, options, builds.settings)
-            check_image(name, held.images)
-    macros = {
-        "project_name": spec["project"],
-        "entity_name": spec["entity"],
-        "run_id": spec["run_id"],
-        "run_name": spec.get("name") or spec["run_id"],
-        "image_uri": name or "",
-        "author": spec["author"],
-    }
-    config = fill(config, macros, grants.environment, grants.macros)
+    name, installs, builds_it = _image_of(held, source, options, capabilities, builds, image)
+    config = fill(config, _macros(spec, name), grants.environment, grants.macros)
     mounts: tuple[Mount, ...] = ()
     if capabilities.takes_volumes:
         container = capabilities.needs_image
@@ -149,7 +135,7 @@ def draft(
     if wish is not None:
         lent(None)
     has_own = source.kind is SourceKind.IMAGE or (
-        builds_it and (not image.home if image else _names_dockerfile(spec, source))
+        builds_it and (not image.home if image else bool(dockerfile_of(spec, source)))
     )
     if not entry_point and not has_own:
         raise Rejected(
@@ -184,13 +170,38 @@ def draft(
     )  # fmt: skip
 
 
+def _image_of(
+    held: Held,
+    source: Source,
+    options: building.BuildOptions,
+    capabilities: Capabilities,
+    builds: Builds,
+    image: Image | None,
+) -> tuple[str | None, bool, bool]:
+    """Return the image's name, whether it lacks the packages, and whether it is built."""
+    if not capabilities.needs_image:
+        return None, False, False
+    if is_built(source, options, builds, host_bound=capabilities.host_bound):
+        return image.run if image else builds.repository, False, True
+    name, installs = mounted_image(held.spec, source, options, builds.settings)
+    check_image(name, held.images)
+    return name, installs, False
+
+
+def _macros(spec: Mapping[str, Any], image: str | None) -> dict[str, str]:
+    return {
+        "project_name": spec["project"],
+        "entity_name": spec["entity"],
+        "run_id": spec["run_id"],
+        "run_name": spec.get("name") or spec["run_id"],
+        "image_uri": image or "",
+        "author": spec["author"],
+    }
+
+
 def _entry_point(spec: Mapping[str, Any], source: Source) -> tuple[str, ...]:
     given = spec["overrides"].get("entry_point")
     return tuple(source.entry_point if given is None else given)
-
-
-def _names_dockerfile(spec: Mapping[str, Any], source: Source) -> bool:
-    return bool(spec["overrides"].get("dockerfile") or source.dockerfile)
 
 
 def _working_dir(spec: Mapping[str, Any], source: Source, image: Image | None) -> str:
