@@ -122,7 +122,8 @@ class BuilderSettings(Section):
     timeout_s: int = Field(
         default=3600,
         ge=10,
-        description="Seconds after which a build is given up.",
+        description="Seconds after which a build is given up. Fetching and building are part of "
+        "the way from claim to start, which may have less: `start_timeout` of the queue's policy.",
         examples=[7200],
     )
 

@@ -78,7 +78,7 @@ class ChosenImages:
             logger.info("no images are built: git and code jobs run in a base image")
             return
         try:
-            self.secrets()
+            await asyncio.to_thread(self.secrets)
         except HostFault as error:
             raise Rejected(error.message, hint=error.hint) from error
         where = self._settings.destination
@@ -103,6 +103,11 @@ class ChosenImages:
         return self._builds
 
     def secrets(self) -> dict[str, str]:
+        """Return what the settings lend to builds, by id; blocking.
+
+        Raises:
+            HostFault: a variable or a file is not there.
+        """
         found = {}
         for name, given in self._settings.secrets.items():
             field = f"builder.secrets.{name}"
