@@ -20,6 +20,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,25 @@ class TestBuildah(EngineBuilderLaws):
         (order.context / "link").symlink_to("/etc")
         with pytest.raises(Rejected):
             await builder.build(order, log=log)
+        assert "root:" not in log.text
+
+    async def test_T8_nor_does_one_that_a_base_image_left_for_later(
+        self, builder: Builder, make: Make, log: Log
+    ) -> None:
+        mount = "--mount=type=cache,id=../../../../../../etc,target=/there"
+        base = make("RUN true")
+        base.dockerfile.write_text(f"FROM {self.base}\nONBUILD RUN {mount} cat /there/passwd\n")
+        argv = ["buildah", "build", "--isolation=chroot", "--format=docker", "--pull=false"]
+        argv += ["-t", base.target.tagged, "-f", str(base.dockerfile), str(base.context)]
+        subprocess.run(argv, check=True, capture_output=True)
+        order = make("RUN true")
+        order.dockerfile.write_text(f"FROM {base.target.tagged}\n")
+        order = replace(order, insecure=frozenset())
+        try:
+            with pytest.raises(Rejected):
+                await builder.build(order, log=log)
+        finally:
+            await builder.remove(base.target)
         assert "root:" not in log.text
 
     @pytest.mark.parametrize("end", ["cancelled", "failed"])

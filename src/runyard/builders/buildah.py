@@ -56,6 +56,7 @@ class BuildahBuilder:
         self._caches = Path(given.get("TMPDIR") or "/var/tmp", f"runyard-buildah-{os.getuid()}")  # noqa: S108
         self._isolation = given.get("BUILDAH_ISOLATION") or "chroot"
         self._place = ""
+        self._mended: bool | None = None
 
     async def check(self) -> None:
         try:
@@ -89,12 +90,19 @@ class BuildahBuilder:
         with programs.desk() as desk:
             argv = await asyncio.to_thread(self._prepare, order, desk)
             text = await asyncio.to_thread((desk.path / "Dockerfile").read_text)
-            await self._check_mounts(text)
+            is_mended = await self._is_mended()
+            if not is_mended:
+                _check_mounts(text)
             env = {**self._env, "TMPDIR": await asyncio.to_thread(self._cache_of, order.team)}
             auth = ["--authfile", str(desk.path / "config.json")]
             for base in froms.read(text):
-                if ImageRef.parse(base).registry in order.insecure:
-                    await self._pull(base, auth, env, log)
+                is_plain = ImageRef.parse(base).registry in order.insecure
+                if is_plain or not is_mended:
+                    await self._pull(base, auth, env, log, is_plain=is_plain)
+                if not is_mended:  # what an image left for its builds to do is done by this one
+                    about = await self._inspect(base) or {}
+                    later = about.get("Docker", {}).get("config", {}).get("OnBuild") or ()
+                    _check_mounts("".join(f"{line}\n" for line in later))
             await self._run(argv, env, order.context, log)
             image = (await asyncio.to_thread(desk.image_id.read_text)).strip()
             digest = await self._push(order, desk, auth, env, log) if order.push else ""
@@ -129,19 +137,13 @@ class BuildahBuilder:
             options += ["--ignorefile", str(ignored)]
         return ["buildah", "build", *options, "--", str(order.context)]
 
-    async def _check_mounts(self, text: str) -> None:
-        """Pass if the mounts of a Dockerfile's own steps stay within the build."""
-        odd = next((flag for flag in froms.flags_of_run(text) if not _stays_inside(flag)), None)
-        if odd is None:
-            return
-        said = (await self._ask("--version")).out
-        found = re.search(r"version (\d+)\.(\d+)\.(\d+)", said)
-        if found is None or tuple(map(int, found.groups())) < _MENDED:
-            raise Rejected(
-                f"this host's buildah would let a step reach the host's files: RUN {odd[:200]}",
-                hint="mount caches and secrets only, by plain names; or let the agent's host have "
-                f"buildah {'.'.join(map(str, _MENDED))} or newer, or docker",
-            )
+    async def _is_mended(self) -> bool:
+        """Whether buildah keeps the mounts of a step within the build."""
+        if self._mended is None:
+            said = await self._ask("--version")
+            found = re.search(r"version (\d+)\.(\d+)\.(\d+)", said.out)
+            self._mended = found is not None and tuple(map(int, found.groups())) >= _MENDED
+        return self._mended
 
     def _cache_of(self, team: str) -> str:
         """Return a directory that only this team's builds keep their cache mounts in."""
@@ -154,9 +156,12 @@ class BuildahBuilder:
                 raise HostFault(f"{part} is not a directory of the agent's user alone")
         return str(path)
 
-    async def _pull(self, base: str, auth: list[str], env: Mapping[str, str], log: Log) -> None:
-        """Have a base image whose registry speaks plain http: for that one alone."""
-        argv = ["buildah", "pull", "--tls-verify=false", "--policy", "missing", *auth, "--", base]
+    async def _pull(
+        self, base: str, auth: list[str], env: Mapping[str, str], log: Log, *, is_plain: bool
+    ) -> None:
+        """Have a base image; `is_plain`: its registry speaks plain http, and that one alone."""
+        plain = ["--tls-verify=false"] if is_plain else []
+        argv = ["buildah", "pull", *plain, "--policy", "missing", *auth, "--", base]
         await self._run(argv, env, Path("/"), log, f"STEP 1/1: FROM {base}\n")
 
     async def _run(
@@ -207,6 +212,19 @@ class BuildahBuilder:
     async def _ask(self, *words: str) -> programs.Answer:
         with tempfile.TemporaryDirectory(prefix="runyard-buildah-") as path:
             return await programs.ask(["buildah", *words], {**self._env, "TMPDIR": path})
+
+
+def _check_mounts(text: str) -> None:
+    """Pass if the mounts of these instructions are such as stay within a build anyway."""
+    odd = [f"RUN {flag}" for flag in froms.flags_of_run(text) if not _stays_inside(flag)]
+    if unclear := froms.unclear(text):
+        odd.append(unclear)
+    if odd:
+        raise Rejected(
+            f"this host's buildah could let a step reach the host's files: {odd[0][:200]}",
+            hint="mount caches and secrets only, by plain names, and name each base image as it "
+            f"is; or let the agent's host have buildah {'.'.join(map(str, _MENDED))} or newer",
+        )
 
 
 def _stays_inside(flag: str) -> bool:
