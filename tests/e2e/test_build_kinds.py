@@ -7,6 +7,7 @@ Jobs of every kind, built, pushed and run to their end by one agent, their build
 
 from __future__ import annotations
 
+import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from runyard.wire.rest import JobIn
 from tests.builders.engine import accelerator
 from tests.e2e.conftest import runyard
 from tests.e2e.test_builds import PYTHON, Builders, docker, path_of
+
+if not os.environ.get("RUNYARD_TEST_DOCKER"):
+    pytest.skip("needs a Docker engine: RUNYARD_TEST_DOCKER=1 pytest", allow_module_level=True)
 
 pytestmark = [pytest.mark.docker, pytest.mark.network, pytest.mark.timeout(300)]
 

@@ -7,6 +7,7 @@ Fifty items of one job, submitted at once to three agents: one of them builds, o
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections import Counter
@@ -19,6 +20,9 @@ from bench.harness.yard import Yard
 from runyard.client import follow
 from tests.e2e.conftest import runyard, until
 from tests.e2e.test_builds import PYTHON, QUEUE, Builders
+
+if not os.environ.get("RUNYARD_TEST_DOCKER"):
+    pytest.skip("needs a Docker engine: RUNYARD_TEST_DOCKER=1 pytest", allow_module_level=True)
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
