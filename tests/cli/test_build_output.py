@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
+from runyard.client import follow
+from runyard.client.api import Api
+from runyard.wire.rest import RunOut, RunRef
 from tests.cli.conftest import Cli
 from tests.cli.double import Double, Run, wait_until
 
@@ -97,6 +101,31 @@ def test_a_failed_build_ends_with_its_cause_and_where_its_log_is(
         "Failed: build: no package named nope",
         "The build's log: runyard logs ada/default/run-0 --stage build",
     ]
+
+
+def test_the_moment_between_a_build_and_what_follows_is_no_state_to_tell(
+    logged_in: Double, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = threading.Event()
+
+    def changes(api: Api, run: RunRef) -> Iterator[RunOut]:
+        now = api.run(run)
+        for status in ("Starting", "Building", "Starting"):
+            yield now.model_copy(update={"status": status})
+        shown.set()
+
+    def on_submit(run: Run) -> None:
+        def work() -> None:
+            assert shown.wait(10)
+            logged_in.move(run, state="failed", status="Failed", reason="no")
+
+        threading.Thread(target=work).start()
+
+    monkeypatch.setattr(follow, "changes", changes)
+    logged_in.on_submit = on_submit
+    told = cli("launch", *IMAGE, "--follow").err.splitlines()
+    states = [line for line in told if line in ("Starting", "Building", "Failed: no")]
+    assert states == ["Starting", "Building", "Failed: no"]
 
 
 def test_who_comes_when_the_program_runs_is_not_shown_its_build(

@@ -63,13 +63,13 @@ def test_images_are_listed_with_what_became_of_them(cli: Cli, images: Images) ->
     assert "No images" in cli("images", "list").err
     images.add("aaa", days=40)
     images.add("bbb", state="FAILED", error="no package named nope\nmore", size=0)
-    images.add("ccc", place="docker:abc", repository="localhost/runyard/jobs")
+    images.add("ccc", place=f"docker:{'abc' * 20}", repository="localhost/runyard/jobs")
     done = cli("images", "list")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].split()[:4] == ["IMAGE", "STATE", "JOB", "SIZE"]
     assert "localhost/runyard/jobs:ccc" in lines[1]
-    assert "docker:abc" in lines[1]
+    assert lines[1].split()[-1] == "docker:abcabcabcabcab"
     assert lines[2].endswith("no package named nope")
     assert f"{REPOSITORY}:aaa" in lines[3]
     assert "admin/p/train:v0  1.5 GB" in lines[3]

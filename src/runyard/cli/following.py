@@ -51,8 +51,9 @@ def follow(
     except KeyboardInterrupt:
         states.quiet()
         if not here:
-            say(f"\nRun {path} goes on. See it:  runyard logs -f {path}")
-            say(f"                 Stop it: runyard run stop {path}")
+            say(f"\nRun {path} goes on.")
+            say(f"  See it:  runyard logs -f {path}")
+            say(f"  Stop it: runyard run stop {path}")
             return INTERRUPTED
         say(f"\nStopping {path}; interrupt again to leave it alone.")
         return _stop(api, run)
@@ -140,6 +141,8 @@ class _States:
         with self._lock:
             if not self._open or run.status in {self._last, *self._untold}:
                 return
+            if run.status == Shown.STARTING and self._last == Shown.BUILDING:
+                return  # between the build and what follows from it: a program, or a failure
             self._last = run.status
             say(_sentence(run))
 

@@ -18,6 +18,7 @@ app = branch("List the images that agents have built; delete those that nothing 
 Repository = Annotated[
     str | None, typer.Option(metavar="NAME", help="Only of this repository, without a tag.")
 ]
+_SHOWN_OF_ID: Final = 14
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
@@ -79,7 +80,7 @@ def list_(
         rows = [
             (
                 _name(image), image.state.lower(), image.job, size(image.size),
-                ago(image.built_at), ago(image.used_at), image.in_use or "", image.place,
+                ago(image.built_at), ago(image.used_at), image.in_use or "", _place(image),
                 image.error.partition("\n")[0],
             )
             for image in found
@@ -141,7 +142,7 @@ def prune(
         planned = api.prune_images(asked)
         if not as_json:
             rows = [
-                (_name(i), i.job, size(i.size), ago(i.used_at), i.place) for i in planned.images
+                (_name(i), i.job, size(i.size), ago(i.used_at), _place(i)) for i in planned.images
             ]
             columns = ("image", "job", "size", "used", "kept by")
             print_table(columns, rows, none="No image may go.")
@@ -180,6 +181,12 @@ def size(n: int) -> str:
 
 def _name(image: ImageOut | PrunedImage) -> str:
     return f"{image.repository}:{image.tag}"
+
+
+def _place(image: ImageOut | PrunedImage) -> str:
+    """Name the engine that keeps an image; of its id, what tells it from others."""
+    kind, _, name = image.place.partition(":")
+    return f"docker:{name[:_SHOWN_OF_ID]}" if kind == "docker" else image.place
 
 
 def _number(pruned: PrunedOut) -> str:
