@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from runyard.agent import images as way_of_images
 from runyard.agent.bench import Fetched
@@ -121,7 +122,8 @@ def site(tmp_path: Path, double: Double, stage: Stage) -> Site:
 
 async def test_code_is_built_pushed_and_run_by_digest(site, double, seen):
     site.builder.step = prints(b"#7 installing numpy\n")
-    await site.run()
+    with capture_logs() as own:
+        await site.run()
 
     (order,) = site.builder.orders
     digest = site.shelf.images[order.target.tagged]
@@ -140,6 +142,7 @@ async def test_code_is_built_pushed_and_run_by_digest(site, double, seen):
     assert lines[0] == (f"building {order.target} from python:3.11-slim@{PYTHON} with scripted")
     assert lines[1] == "#7 installing numpy"
     assert lines[2].startswith(f"image {workload.image}: 1 MB, ")
+    assert [it["event"] for it in own if it.get("item") == "i1"][:2] == [lines[0], lines[2]]
     about = double.built[order.target.tag].about
     assert about == {"base": f"python:3.11-slim@{PYTHON}", "builder": "scripted"}
 

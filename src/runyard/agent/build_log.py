@@ -40,6 +40,7 @@ class BuildLog:
         self._log: Log = courier.open(
             held.item_id, held.token, held.build_log_size, stage=Stage.BUILD
         )
+        self._item_id = held.item_id
         self._mask, self._on_stale = Mask(secrets), on_stale
         self._begin = held.build_log_size  # where on the server our first byte is
         self._text = bytearray()
@@ -57,6 +58,11 @@ class BuildLog:
         self._add(self._mask.flush())
         start = b"\n" if self._text and not self._text.endswith(b"\n") else b""
         self._add(start + self._mask.feed(line.encode() + b"\n") + self._mask.flush())
+
+    def tell(self, line: str) -> None:
+        """Say it in the agent's own log, too."""
+        logger.info(line, item=self._item_id)
+        self.say(line)
 
     async def flush(self) -> None:
         """Return when the server has all of it, or takes no more of it."""

@@ -116,11 +116,11 @@ class Workshop:
 
         async with self._slots:
             upon = ", ".join(base.shown for base in bases) or "nothing"
-            way.log.say(f"building {target} from {upon} with {self.builder.name}")
+            way.log.tell(f"building {target} from {upon} with {self.builder.name}")
             began = time.monotonic()
             built = await way.insist(build)
         size = f"{built.size / 1e6:.0f} MB, " if built.size else ""
-        way.log.say(f"image {built.run}: {size}{time.monotonic() - began:.0f} s")
+        way.log.tell(f"image {built.run}: {size}{time.monotonic() - began:.0f} s")
         return built
 
     async def _written(
