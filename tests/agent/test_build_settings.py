@@ -110,6 +110,11 @@ def test_a_fault_of_a_builder_is_told(refused: Any, builder: dict[str, Any], tol
     assert told in refused(builder=given)
 
 
+def test_a_password_where_its_file_belongs_is_not_repeated(refused: Any) -> None:
+    told = refused(builder={"secrets": {"netrc": "machine a.b password hunter2"}})
+    assert told.endswith("field builder.secrets.netrc: should be a mapping of keys to values")
+
+
 @pytest.mark.parametrize(
     ("registry", "destination"),
     [

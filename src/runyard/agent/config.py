@@ -406,7 +406,11 @@ def _line(error: Any, path: Path, from_env: Mapping[str, Any], flags: Mapping[st
     if error["type"] == "extra_forbidden":
         return f"{where}: field {field}: unknown{_nearest(location)}"
     message = error["msg"].removeprefix("Value error, ")
-    given = "" if location[0] == "api_key" else f" (given: {error['input']!r})"
+    if error["type"] in ("model_type", "dataclass_type", "dict_type"):
+        message = "should be a mapping of keys to values"
+    # A whole section is no news to who wrote it, and a password may stand where its file belongs.
+    hidden = location[0] == "api_key" or "secrets" in location or isinstance(error["input"], dict)
+    given = "" if hidden else f" (given: {error['input']!r})"
     return f"{where}: field {field}: {message[:1].lower()}{message[1:]}{given}"
 
 
