@@ -6,13 +6,15 @@ What a builder must do is among its laws; here is what is refused before one is 
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runyard.agent import images as way_of_images
-from runyard.builders import context, froms
+from runyard.agent.unpacking import unpack
+from runyard.builders import context, froms, packages
 from runyard.domain.errors import Rejected
 from runyard.domain.images import Recipe
 from runyard.testing.scripted import Stage, ends
@@ -131,3 +133,20 @@ def test_T8_an_entry_point_does_not_tell_what_the_host_has(tmp_path: Path) -> No
     for word in ("../there", "../not-there", str(tmp_path / "there"), "x\0y"):
         chosen = context.choose(files, entry_point=("python", word))
         assert chosen.entry_point == ("python", word)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
+def test_T20_lists_in_lists_are_no_fault_of_the_agents(tmp_path: Path, name: str) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["numpy"]\n')
+    (tmp_path / name).write_text("a = " + "[" * 100_000)
+    packages.detect(tmp_path)
+
+
+def test_T20_an_archive_has_no_more_directories_in_one_another_than_can_be_removed(
+    tmp_path: Path,
+) -> None:
+    archive = tmp_path / "code.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("/".join(["d"] * 1500)))
+    with pytest.raises(Rejected, match="deeper than"):
+        unpack(archive, tmp_path / "out")

@@ -23,6 +23,7 @@ from runyard.domain.errors import Rejected, TooMuch
 
 MAX_BYTES: Final = 4 << 30
 MAX_FILES: Final = 200_000
+_DEEPEST: Final = 100  # directories in one another: whoever walks through them is no deeper
 _CHUNK: Final = 1 << 18
 _LONGEST_HEADER: Final = 1 << 20
 _TYPES: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE)
@@ -103,6 +104,8 @@ def _check_name(name: str) -> str:
     parts = plain.split("/")
     if plain.startswith("/") or ".." in parts or "" in parts or (parts != ["."] and "." in parts):
         _refuse(name, "is not a plain path within the directory")
+    if len(parts) > _DEEPEST:
+        _refuse(name[:200], f"is deeper than {_DEEPEST} directories")
     if "\0" in plain or "\\" in plain or any(part.lower() == ".git" for part in parts):
         _refuse(name, "is not allowed")
     return plain

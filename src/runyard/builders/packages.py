@@ -135,7 +135,7 @@ def _is_local(source: Mapping[str, Any]) -> bool:
 def _locks_local(lock: Path) -> bool:
     try:
         packages = tomllib.loads(lock.read_text(encoding="utf-8")).get("package", [])
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # uv says best what is wrong with it
     if not isinstance(packages, list):
         return False

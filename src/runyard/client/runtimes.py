@@ -35,7 +35,9 @@ def project_dependencies(root: Path) -> list[str] | None:
 
     try:
         data = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+    except (
+        FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError,
+    ):  # fmt: skip
         return None
     project = data.get("project")
     listed = project.get("dependencies") if isinstance(project, dict) else None
