@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,23 @@ def host(path: Path, **programs: str) -> dict[str, str]:
     ],
 )
 async def test_auto_is_the_first_that_works(
-    tmp_path: Path, programs: dict[str, str], chosen: type
+    tmp_path: Path, programs: dict[str, str], chosen: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
     builder = await choose("auto", host=None, env=host(tmp_path, **programs))
     assert type(builder) is chosen
+
+
+@pytest.mark.parametrize(
+    ("isolation", "is_chosen"), [("", False), ("chroot", False), ("oci", True)]
+)
+async def test_T21_auto_is_no_builder_whose_steps_reach_what_root_has(
+    tmp_path: Path, isolation: str, is_chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    env = {**host(tmp_path, buildah=BUILDAH), "BUILDAH_ISOLATION": isolation}
+    assert (await choose("auto", host=None, env=env) is not None) is is_chosen
+    assert await choose("buildah", host=None, env=env) is not None
 
 
 @pytest.mark.parametrize("name", ["none", "noop"])

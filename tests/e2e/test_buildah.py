@@ -81,7 +81,9 @@ def builders(
     if request.param == "pushed":
         made = Builders(yard, type="buildah", insecure_registries=[REGISTRY])
     else:
-        made = Builders(yard, type="auto", base_image="localhost/python:3.11-slim", destination="")
+        made = Builders(
+            yard, type="buildah", base_image="localhost/python:3.11-slim", destination=""
+        )
     yield made
     for program in yard.agents:
         program.end()

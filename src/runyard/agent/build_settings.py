@@ -68,7 +68,9 @@ class BuilderSettings(Section):
         description="`docker` and `buildah` build on the agent's host by the program of that name; "
         "`buildkit`, `kaniko`, and `buildah` for a kubernetes queue, build in the cluster. `none` "
         "builds nothing: jobs run in a base image, with their files mounted. `auto` takes the "
-        "first of docker and buildah that is there, else none; so does a block without a type. "
+        "first of docker and buildah that is there, else none; so does a block without a type. An "
+        "agent that is root does not get buildah by `auto`, unless BUILDAH_ISOLATION keeps the "
+        "steps apart from the host. "
         "`noop` is the peer's word for none.",
         examples=["docker"],
     )

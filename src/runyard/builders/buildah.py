@@ -58,6 +58,11 @@ class BuildahBuilder:
         self._place = ""
         self._mended: bool | None = None
 
+    @property
+    def is_exposed(self) -> bool:
+        """Whether a step could get at what root has on this host: its processes and devices."""
+        return self._isolation == "chroot" and os.getuid() == 0
+
     async def check(self) -> None:
         try:
             await self.place()

@@ -16,7 +16,8 @@ _NONE: Final = ("none", "noop")
 async def choose(type_: str, *, host: str | None, env: Mapping[str, str]) -> Builder | None:
     """Return the builder of a type, or None if nothing is built.
 
-    `auto` is one that was seen to work. Another type is to be checked by the caller, when the agent
+    `auto` is one that was seen to work, and whose steps cannot reach what root has on the host:
+    that has to be somebody's choice. Another type is to be checked by the caller, when the agent
     starts: what cannot work is to be told then. `host` is the address of docker's engine.
 
     Raises:
@@ -28,11 +29,10 @@ async def choose(type_: str, *, host: str | None, env: Mapping[str, str]) -> Bui
         case "buildah":
             return BuildahBuilder(env)
         case "auto":
-            builders: tuple[Builder, ...] = (DockerBuilder(host, env), BuildahBuilder(env))
-            for builder in builders:
-                if await _works(builder):
-                    return builder
-            return None
+            docker, buildah = DockerBuilder(host, env), BuildahBuilder(env)
+            if await _works(docker):
+                return docker
+            return buildah if not buildah.is_exposed and await _works(buildah) else None
         case _ if type_ in _NONE:
             return None
         case _:
