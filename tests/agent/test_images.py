@@ -575,6 +575,17 @@ async def test_a_build_that_takes_too_long_is_given_up(tmp_path, double, stage, 
     assert known.state == "FAILED"
 
 
+async def test_a_build_that_outlasts_the_start_timeout_fails_those_who_wait_for_it(site, double):
+    double.items["i1"].start_timeout = 1
+    site.builder.step = prints(b"", after=60)
+    await site.run()
+    failure = double.items["i1"].failure
+    assert (failure.stage, failure.host) == ("build", False)
+    (known,) = double.built.values()
+    assert known.state == "FAILED"
+    assert known.error == "the workload was not running 1 s after the claim"
+
+
 async def test_a_hosts_fault_is_told_of_the_item_and_not_of_the_image(site, double):
     site.builder.step = fails(HostFault("no space left on device"))
     await site.run()

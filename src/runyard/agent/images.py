@@ -24,7 +24,7 @@ from runyard.agent.planning import check_image
 from runyard.agent.rendering import Image
 from runyard.agent.telling import Slot
 from runyard.builders import context
-from runyard.domain.errors import Invalid, Rejected, RunyardError, TooMuch
+from runyard.domain.errors import Rejected, RunyardError
 from runyard.domain.images import HOME, BaseImage, ImageRef, Plan
 from runyard.domain.items import Stage
 
@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 ASK_EVERY: Final = 1.5  # seconds between questions whether another item's build has ended
 _REMEMBERED: Final = 1000  # jobs that have a Dockerfile
-_JOBS_FAULT: Final = (Rejected, Invalid, TooMuch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +164,18 @@ class _Making:
         *,
         missing: bool,
     ) -> Image | _Own:
-        """Build, and tell how that went, since others wait for it."""
-        try:
-            # Another one may have ended its build between our looking and our asking.
-            if missing and (digest := await self._look(target)):
-                self._log.say(f"{target} is there by now: nothing to build")
-                await self._server.built(slot, digest=digest)
-                return await self._use(slot, target, digest, own)
-            files = await self._fetched(plan)
-            if own is None and files.own:
-                self._log.say(f"the job has a Dockerfile of its own: {files.own}")
-                await self._server.built(slot)
-                return self._remembered(plan, files)
-            built = await self._shop.build(self._way, plan, bases, files, target)
-        except _JOBS_FAULT as error:
-            await self._server.built(slot, error=error.message)
-            raise
+        """Build, and tell that it is done; a failure is told with that of the item."""
+        # Another one may have ended its build between our looking and our asking.
+        if missing and (digest := await self._look(target)):
+            self._log.say(f"{target} is there by now: nothing to build")
+            await self._server.built(slot, digest=digest)
+            return await self._use(slot, target, digest, own)
+        files = await self._fetched(plan)
+        if own is None and files.own:
+            self._log.say(f"the job has a Dockerfile of its own: {files.own}")
+            await self._server.built(slot)
+            return self._remembered(plan, files)
+        built = await self._shop.build(self._way, plan, bases, files, target)
         digest = built.image.digest or built.run  # what was not pushed runs by its id
         await self._server.built(slot, digest=digest, size=built.size)
         return await self._use(slot, target, digest, own)

@@ -65,6 +65,7 @@ class Teller:
         self._news: list[AnyMove] = []
         self._timer: asyncio.TimerHandle | None = None
         self._warned: set[str] = set()
+        self._builds: Slot | None = None  # the image whose build others may be waiting for
 
     async def claim(self) -> Moved:
         """Make the item ours; return the run's token and the secrets.
@@ -89,6 +90,8 @@ class Teller:
         answer = (await self._courier.move(move)).may_build
         if answer is None:
             raise RunyardError("the server did not say whether the image may be built")
+        if answer.do == "build":
+            self._builds = slot
         return answer
 
     async def built(self, slot: Slot, *, digest: str = "", size: int = 0, error: str = "") -> None:
@@ -99,6 +102,7 @@ class Teller:
         Raises:
             StaleLease: the item is not ours.
         """
+        self._builds = None
         told = self.masked(error)
         move = Built(**self._of(slot), digest=digest, size=size, error=told)
         try:
@@ -127,8 +131,13 @@ class Teller:
         await self._courier.move(self._observe(final))
 
     async def fail(self, stage: Stage, message: str, detail: str, *, host: bool = False) -> None:
-        """Fail the item; `detail` is cut to its end. `host`: it may go to another host."""
+        """Fail the item; `detail` is cut to its end. `host`: it may go to another host.
+
+        If it was to build an image, those who wait for that fail, too: they would fare no better.
+        """
         self.drop_news()
+        if self._builds is not None and stage in (Stage.FETCH, Stage.BUILD) and not host:
+            await self.built(self._builds, error=message.partition("\n")[0])
         await self._courier.move(
             Fail(
                 item_id=self._item_id,
