@@ -321,7 +321,7 @@ async def test_a_runtime_that_is_not_there_is_the_hosts_fault(
         "Labels": {KEY_LABEL: key, ROOT_LABEL: driver._root_id()},
     }
     with pytest.raises(HostFault, match=r"(?i)device driver|cdi|nvidia"):
-        await driver._bring_up(key, request, None, {})
+        await driver._bring_up(key, request, None, Workload(key, image=IMAGE))
 
 
 async def test_a_program_that_is_not_in_the_image_is_the_jobs_fault(
