@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pip._internal.models.index import PyPI
 from uv import find_uv_bin
 
 from runyard.builders import context, packages
@@ -26,6 +27,7 @@ if not os.environ.get("RUNYARD_TEST_DOCKER"):
 pytestmark = [pytest.mark.docker, pytest.mark.network, pytest.mark.timeout(600)]
 
 LEGACY, BUILDKIT = "0", "1"
+INDEX = PyPI.simple_url  # one that is sure to have what is asked for
 SHOW = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.getcwd(), os.getuid()]))\n"
 PROJECT = (
     '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["six"]\n'
@@ -95,9 +97,9 @@ def test_what_the_base_has_is_seen(tmp_path: Path, name: str) -> None:
 
 
 def test_the_index_that_a_list_names_is_asked(tmp_path: Path, name: str) -> None:
-    files = put(tmp_path / "job", requirements__txt="--index-url https://pypi.org/simple/\nsix\n")
+    files = put(tmp_path / "job", requirements__txt=f"--index-url {INDEX}/\nsix\n")
     log = b"\n".join(build(files, name, entry_point=("true",)))
-    assert b"Looking in indexes: https://pypi.org/simple/" in log
+    assert f"Looking in indexes: {INDEX}/".encode() in log
 
 
 def test_the_operators_settings_of_pip_hold_and_are_not_in_the_image(
@@ -125,7 +127,7 @@ def test_a_lock_decides_the_versions(tmp_path: Path, name: str) -> None:
 
 
 def test_a_projects_own_index_is_asked(tmp_path: Path, name: str) -> None:
-    text = PROJECT + '[tool.uv]\nindex = [{ url = "https://pypi.org/simple", default = true }]\n'
+    text = f'{PROJECT}[tool.uv]\nindex = [{{ url = "{INDEX}", default = true }}]\n'
     log = build(put(tmp_path / "job", pyproject__toml=text), name, entry_point=("true",))
     assert any(b"+ six" in line for line in log)
     assert inside(name, "python -c 'import six; print(six.__file__)'").startswith("/env/")
