@@ -33,7 +33,7 @@ CAUSES = {
     "pip-python": "numba==0.53.1 does not run on this Python: it wants >=3.6,<3.10",
     "pip-refused": "the package index at 127.0.0.1 cannot be reached: it refuses connections",
     "pip-reqpython": "needsnew does not run on this Python: it wants >=3.99",
-    "pip-tls": "the package index at index.example cannot be trusted: its certificate is not accepted",
+    "pip-tls": "the package index at a.test cannot be trusted: its certificate is not accepted",
     "secret": "the build's secret 'token' was not given",
     "secret-opt": "the build's secret 'token' was not given",
     "uv-conflict": "the required packages contradict each other",

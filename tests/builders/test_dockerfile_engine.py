@@ -97,7 +97,8 @@ def test_what_the_base_has_is_seen(tmp_path: Path, name: str) -> None:
 
 
 def test_the_index_that_a_list_names_is_asked(tmp_path: Path, name: str) -> None:
-    files = put(tmp_path / "job", requirements__txt=f"--index-url {INDEX}/\nsix\n")
+    text = f"--index-url {INDEX}/\nsix  # {name}\n"  # a step that is kept prints nothing
+    files = put(tmp_path / "job", requirements__txt=text)
     log = b"\n".join(build(files, name, entry_point=("true",)))
     assert f"Looking in indexes: {INDEX}/".encode() in log
 
@@ -127,7 +128,7 @@ def test_a_lock_decides_the_versions(tmp_path: Path, name: str) -> None:
 
 
 def test_a_projects_own_index_is_asked(tmp_path: Path, name: str) -> None:
-    text = f'{PROJECT}[tool.uv]\nindex = [{{ url = "{INDEX}", default = true }}]\n'
+    text = f'{PROJECT}[tool.uv]  # {name}\nindex = [{{ url = "{INDEX}", default = true }}]\n'
     log = build(put(tmp_path / "job", pyproject__toml=text), name, entry_point=("true",))
     assert any(b"+ six" in line for line in log)
     assert inside(name, "python -c 'import six; print(six.__file__)'").startswith("/env/")
