@@ -138,7 +138,8 @@ def test_a_projects_own_index_is_asked(tmp_path: Path, name: str) -> None:
 def test_a_package_that_cannot_be_installed_is_left_out_and_told(
     tmp_path: Path, name: str, way: str
 ) -> None:
-    files = put(tmp_path / "job", requirements__txt="six\nsix-of-no-such-version==99.9\n")
+    text = f"six  # {name}\nsix-of-no-such-version==99.9\n"  # a step that is kept prints nothing
+    files = put(tmp_path / "job", requirements__txt=text)
     log = build(files, name, way=way, packages=Packages.LENIENT, entry_point=("true",))
     assert [told for line in log if (told := packages.failed(line))] == [
         "six-of-no-such-version==99.9"
