@@ -11,7 +11,8 @@ import structlog
 import yaml
 
 from runyard.agent import reporting
-from runyard.agent.config import AgentConfig, load
+from runyard.agent.config import AgentConfig
+from runyard.agent.loading import load
 from runyard.builders.cluster_base import SecretKey
 from runyard.domain.errors import Invalid
 

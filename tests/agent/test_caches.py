@@ -16,7 +16,7 @@ import pytest
 from runyard.agent import sweeping
 from runyard.agent.cache_settings import CacheSettings
 from runyard.agent.caches import OURS, TeamCaches
-from runyard.agent.config import load
+from runyard.agent.loading import load
 from runyard.agent.volumes import Volumes
 from runyard.domain.errors import HostFault, Invalid
 from runyard.domain.volumes import Shared

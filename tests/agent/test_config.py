@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from runyard.agent.config import AgentConfig, default_file, default_name, load
+from runyard.agent.config import AgentConfig, default_name
+from runyard.agent.loading import default_file, load
 from runyard.domain.errors import Invalid
 
 
@@ -68,6 +69,15 @@ def test_every_bad_field_is_named_with_what_was_given(tmp_path: Path) -> None:
     assert all(line.startswith(f"agent config {path}: field ") for line in lines)
     assert any("did you mean queues?" in line for line in lines)
     assert any("'4'" in line for line in lines)
+
+
+def test_a_misspelt_key_of_a_section_is_told_its_nearest(tmp_path: Path) -> None:
+    path = file(tmp_path, "builder: {base_imag: a, accelerator: {base_imagee: a}}\n")
+    lines = refused(lambda: load({}, file=path))
+    assert [line.partition("field ")[2] for line in lines] == [
+        "builder.accelerator.base_imagee: unknown; did you mean base_image?",
+        "builder.base_imag: unknown; did you mean base_image?",
+    ]
 
 
 def test_a_bad_variable_and_a_bad_flag_are_named_as_such() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from runyard.agent.config import AgentConfig, load
+from runyard.agent.config import AgentConfig
+from runyard.agent.loading import load
 from runyard.agent.volume_settings import VolumeSettings
 from runyard.agent.volumes import Volumes
 from runyard.domain.errors import HostFault, Invalid

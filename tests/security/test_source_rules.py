@@ -54,7 +54,7 @@ def test_the_test_would_see_it(text):
 
 
 def test_T10_an_agent_file_cannot_make_objects(tmp_path):
-    from runyard.agent.config import load
+    from runyard.agent.loading import load
     from runyard.domain.errors import Invalid
 
     path = tmp_path / "agent.yaml"

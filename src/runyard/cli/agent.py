@@ -102,7 +102,7 @@ def agent(
         "name": name,
         "exit_when_idle": exit_when_idle or None,
     }
-    from runyard.agent.config import load
+    from runyard.agent.loading import load
     from runyard.agent.main import main
 
     flags = {field: value for field, value in given.items() if value is not None}
@@ -217,7 +217,7 @@ def check(
     import asyncio
 
     from runyard.agent.checking import check_host
-    from runyard.agent.config import load
+    from runyard.agent.loading import load
     from runyard.cli.output import print_json, print_table
 
     settings = load(os.environ, file=config)
