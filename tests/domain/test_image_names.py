@@ -59,6 +59,8 @@ def test_a_destination_is_a_repository() -> None:
     for wrong in ("r.example.com/jobs:v1", f"jobs@{DIGEST}"):
         with pytest.raises(Invalid, match="without a tag"):
             check_repository(wrong)
+    with pytest.raises(Invalid, match="leave https:// out"):
+        check_repository("https://r.example/ml")
 
 
 def test_a_platform_is_one_of_linux() -> None:

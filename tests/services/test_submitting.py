@@ -260,3 +260,11 @@ def test_an_image_to_build_upon_is_one_that_the_queue_allows(yard, builder):
     with pytest.raises(Invalid, match="'b' is not on the queue's list"):
         submit(yard, {"job": "p/train", "builder": builder})
     submit(yard, {"job": "p/train", "builder": {"base_image": "abc"}})
+
+
+def test_a_job_names_its_base_image_as_images_are_named(yard):
+    with pytest.raises(Invalid, match="'Python 3' is not"):
+        jobs.save(
+            yard.call(), entity="ann", project="p", name="train",
+            source={**GIT, "base_image": "Python 3"},
+        )  # fmt: skip

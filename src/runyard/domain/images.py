@@ -118,6 +118,9 @@ def check_repository(text: str) -> str:
     Raises:
         Invalid: it is none.
     """
+    scheme, found, rest = text.partition("://")
+    if found:
+        raise Invalid(f"{text!r}: leave {scheme}:// out; a registry is named as {rest!r}")
     ref = ImageRef.parse(text)
     if ref.tag or ref.digest:
         raise Invalid(f"{text!r}: a repository without a tag; the tag is made of the content")

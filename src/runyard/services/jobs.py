@@ -7,6 +7,7 @@ from typing import Any
 
 from runyard.domain.access import Action
 from runyard.domain.errors import Conflict, Invalid, NotFound
+from runyard.domain.images import ImageRef
 from runyard.domain.inputs import check_inputs
 from runyard.domain.jobs import (
     JobRef,
@@ -170,6 +171,8 @@ def _check_source(source: Source) -> None:
         check_remote(source.remote)
     if source.runtime:
         check_runtime(source.runtime)
+    if source.base_image:
+        ImageRef.parse(source.base_image)
 
 
 def _need_uploads(call: Call, entity_id: str, source: Source) -> None:
