@@ -12,17 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from runyard.cli.children import free_port
+from runyard.clouds.aws import AwsIdentity, EcrRegistry, S3Blobs
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.images import ImageRef, Login
 from tests import amazon
-
-boto3 = pytest.importorskip("boto3")
-pytest.importorskip("moto")
-
-from runyard.clouds.aws import AwsIdentity, EcrRegistry, S3Blobs  # noqa: E402
 
 REGION = "eu-central-1"
 HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("azure.identity")
-
 from runyard.clouds.azure import USER, AcrRegistry, AzureBlobs, AzureIdentity
 from runyard.domain.errors import Rejected
 from runyard.domain.images import ImageRef

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("google.cloud.storage")
-
 from runyard.clouds.gcp import GcpIdentity, GcpRegistry, GcsBlobs
 from runyard.domain.errors import Rejected, Unavailable
 from runyard.domain.images import ImageRef

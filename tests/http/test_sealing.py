@@ -196,8 +196,6 @@ def test_T14_a_backup_has_sealed_values_and_no_key(world: World, tmp_path: Path)
 @pytest.fixture(scope="module")
 def aws() -> Iterator[str]:
     """A KMS of moto's, over HTTP; boto3 is the real one."""
-    pytest.importorskip("boto3")
-    pytest.importorskip("moto")
     with amazon.serving() as url:
         yield url
 

@@ -31,8 +31,8 @@ DELETE = "mutation($n: [ID!]!) { deleteFiles(input: {files: $n}) { success } }"
 def outside(
     database: Database, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[World, double_of_google.Google]]:
-    auth = pytest.importorskip("google.auth.credentials")
-    pytest.importorskip("google.cloud.storage")
+    from google.auth import credentials as auth
+
     boundary = getattr(auth, "CredentialsWithRegionalAccessBoundary", None)
     if boundary is not None:  # it would ask Google itself, in the background
         monkeypatch.setattr(

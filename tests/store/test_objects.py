@@ -82,8 +82,6 @@ def send(method: str, link: Link, data: bytes | None = None, **headers: str) -> 
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    pytest.importorskip("boto3")
-    pytest.importorskip("moto")
     with amazon.serving() as url:
         yield url
 
@@ -108,7 +106,6 @@ def s3(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
 
 @pytest.fixture
 def gcs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
-    pytest.importorskip("google.cloud.storage")
     from google.auth import credentials
 
     # It would ask Google itself, in the background, where the account may be used.
